@@ -1,0 +1,50 @@
+# Everything runs in .venv, which is made on first use and brought up to date when the requirements change.
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up test lint format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  Settings of `make up`: PORT=8000 SIMULATE=25 WEB_WORKERS=2 WORKER_CONCURRENCY=2 ENERGY_HOME=.energy,'
+	@echo '  and DATABASE_URL, REDIS_URL for servers of your own. Another Python: make up PYTHON=python3.12'
+
+up: $(VENV)/.installed ## the whole stack on this machine, until Ctrl-C
+	@exec $(BIN)/python -m devstack
+
+test: $(VENV)/.installed-dev ## all tests; ARGS= goes to pytest
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## ruff: rules and format
+	@$(BIN)/python -m ruff check . && exec $(BIN)/python -m ruff format --check .
+
+format: $(VENV)/.installed-dev ## ruff: put right what it can
+	@$(BIN)/python -m ruff check --fix-only --quiet . && exec $(BIN)/python -m ruff format .
+
+clean: ## remove .venv and caches; the data in .energy stays
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: requirements.txt requirements-embedded.txt | $(BIN)/pip
+	@echo 'installing what the stack needs into $(VENV) …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-embedded.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt requirements-embedded.txt | $(BIN)/pip
+	@echo 'installing what the tests need into $(VENV) …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.installed
+
+# The Python to use: $(PYTHON) if given, else the first of these that is new enough.
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+
+$(BIN)/pip:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $$python -c 'import ensurepip, venv' 2>/dev/null || \
+	      { echo "make: $$python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+	    exec $$python -m venv $(VENV); \
+	  fi; \
+	done; echo 'make: needs Python 3.11 or newer, found none as: $(PYTHONS)' >&2; exit 1

@@ -1,0 +1,48 @@
+"""Celery's settings. The broker carries only ticks, which may be lost or doubled without harm: readings travel
+in the telemetry stream, and the sweep rings again for what was missed."""
+
+from models.settings import SettingsError, load_settings
+
+try:
+    _settings = load_settings()
+except SettingsError as error:
+    raise SystemExit(str(error)) from None
+
+broker_url = _settings.celery_broker_url
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # for ever: a worker outlives its broker
+broker_transport_options = {
+    "visibility_timeout": 300,  # seconds; far above the longest task
+    # kombu waits for ever by default: a web request must not.
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+
+task_ignore_result = True
+task_acks_late = False
+task_publish_retry = False
+task_time_limit = 90
+worker_prefetch_multiplier = 1
+worker_soft_shutdown_timeout = 30
+worker_max_memory_per_child = 512 * 1024  # KiB
+worker_hijack_root_logger = False
+worker_send_task_events = False
+enable_utc = True
+timezone = "UTC"
+
+# Ticks of the clock must not queue up behind drains, nor for ever where no worker runs.
+task_default_queue = "drain"
+task_routes = {"workers.maintenance.*": {"queue": "maintenance"}}
+task_queues = {"drain": {}, "maintenance": {}}
+
+beat_schedule = {
+    "sweep": {"task": "workers.maintenance.sweep", "schedule": 1.0, "options": {"expires": 5}},
+    "ensure-partitions": {
+        "task": "workers.maintenance.ensure_partitions",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
+    "forget": {"task": "workers.maintenance.forget", "schedule": 3600.0, "options": {"expires": 3600}},
+}

@@ -1,0 +1,58 @@
+"""What `python -m devstack` reads from the environment, once."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import environs
+from environs import validate
+
+
+class SettingError(Exception):
+    """A variable holds a value that cannot be meant; the message names both."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    home: Path  # data of the embedded servers, logs; kept between runs
+    host: str
+    port: int
+    simulate: int  # vehicles that send readings; 0: none
+    web_workers: int  # processes
+    worker_concurrency: int  # processes
+    redis_maxmemory: str  # of the embedded Redis, in its own notation: 512mb, 2gb
+    database_url: str | None  # None: the embedded Postgres
+    redis_url: str | None  # None: the embedded Redis
+
+    @property
+    def url(self) -> str:
+        """Where the API is, seen from this machine."""
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104 (compared)
+
+
+def read() -> Settings:
+    """The settings of this run; raises SettingError for the first wrong value."""
+    env = environs.Env()
+    count = validate.Range(min=1, max=64)
+    try:
+        return Settings(
+            home=Path(env.str("ENERGY_HOME", "") or ".energy").absolute(),
+            # Not HOST: csh and conda export that with another meaning.
+            host=env.str("WEB_HOST", "127.0.0.1"),
+            port=env.int("PORT", 8000, validate=validate.Range(min=1, max=65535)),
+            simulate=env.int("SIMULATE", 25, validate=validate.Range(min=0, max=100_000)),
+            web_workers=env.int("WEB_WORKERS", 2, validate=count),
+            worker_concurrency=env.int("WORKER_CONCURRENCY", 2, validate=count),
+            redis_maxmemory=env.str("REDIS_MAXMEMORY", "2gb", validate=validate.Regexp(r"(?i)\d+([kmg]b?)?$")),
+            database_url=env.str("DATABASE_URL", "") or None,
+            redis_url=env.str("REDIS_URL", "") or None,
+        )
+    except environs.EnvError as error:
+        raise SettingError(_one_line(error)) from None
+
+
+def _one_line(error: environs.EnvError) -> str:
+    # environs quotes the name but not the value, and it is the value one has to find and change.
+    name = str(error).split('"')[1]
+    reasons = " ".join(getattr(error, "error_messages", None) or [str(error)])
+    return f'{name}: "{os.environ.get(name, "")}": {reasons}'

@@ -1,0 +1,143 @@
+"""The life of the stack, from the first check to the last stop."""
+
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import urllib3
+
+from devstack import StackError, lock, postgres_server, programs, redis_server, server
+from devstack.output import Output
+from devstack.settings import Settings
+from devstack.supervision import Events, Supervisor, supervised
+
+START_SECONDS = 15  # an embedded server that still fails then will not come up by itself
+REACH_SECONDS = 5  # for servers that are somewhere else
+
+
+def run(settings: Settings) -> None:
+    """Start everything and stay until something raises: SystemExit when asked to stop, or StackError."""
+    for folder in ("", "log", "run"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    with lock.held(settings.home) as held:
+        if not server.free_port(settings.host, settings.port):
+            raise StackError(
+                f"port {settings.port} on {settings.host} is in use; choose another: PORT={settings.port + 1} make up"
+            )
+        embedded = embedded_servers(settings)
+        urls = {s.name: s.url for s in embedded}
+        database_url = urls.get("postgres", settings.database_url)
+        redis_url = urls.get("redis", settings.redis_url)
+        for name, url in (("DATABASE_URL", settings.database_url), ("REDIS_URL", settings.redis_url)):
+            if url and url not in urls.values():
+                server.wait_until_answering(name, url, failed=lambda: False, seconds=REACH_SECONDS)
+
+        environment = programs.environment(settings, database_url, redis_url)
+        write_env(settings.home / "env", environment)
+        applications = programs.applications(settings)
+        everything = [*programs.servers(embedded), *applications]
+        events = Events()
+        with (
+            Output(settings.home / "log", [p.name for p in everything], events.translate) as output,
+            supervised(settings.home, everything, environment, held) as supervisor,
+        ):
+            output.say(f"starting, with data and logs in {settings.home}")
+            try:
+                start(supervisor, embedded, applications, environment, settings, output)
+                supervisor.process.wait()
+                raise StackError("supervisord is gone; stopped everything")
+            finally:
+                output.say("stopping")
+
+
+def embedded_servers(settings: Settings) -> list[server.Server]:
+    """The servers to run ourselves: those no variable names, ready to start."""
+    home, chosen = settings.home, []
+    if _is_ours(settings.database_url, home / "postgres.port"):
+        chosen.append(postgres_server.prepare(home))
+    if _is_ours(settings.redis_url, home / "redis.port"):
+        chosen.append(redis_server.prepare(home, settings.redis_maxmemory))
+    return chosen
+
+
+def _is_ours(url: str | None, port: Path) -> bool:
+    # A shell that has read our `env` file hands the embedded servers' own addresses back to us.
+    return url is None or (port.exists() and f"127.0.0.1:{port.read_text()}/" in url)
+
+
+def start(
+    supervisor: Supervisor,
+    embedded: list[server.Server],
+    applications: list[programs.Program],
+    environment: dict[str, str],
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Servers, migrations, applications, in this order; returns when the API answers."""
+    for each in embedded:
+        supervisor.start(each.name)
+    for each in embedded:
+        deadline = time.monotonic() + START_SECONDS
+        server.wait_until_answering(
+            each.name,
+            each.url,
+            lambda d=deadline, n=each.name: time.monotonic() > d and supervisor.is_failing(n),
+        )
+    migrate(environment, output)
+    simulator = [p for p in applications if p.name == "simulate"]
+    for each in applications:
+        if each not in simulator:
+            supervisor.start(each.name)
+    wait_until_live(settings.url)
+    for each in simulator:
+        supervisor.start(each.name)
+    welcome(settings, output)
+
+
+def migrate(environment: dict[str, str], output: Output) -> None:
+    command = [*programs.PYTHON, "alembic", "upgrade", "head"]
+    with subprocess.Popen(  # noqa: S603 (our own command)
+        command,
+        cwd=programs.ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as alembic:
+        try:
+            for line in alembic.stdout:
+                output.line("migrate", line.rstrip())
+        except BaseException:  # asked to stop: Postgres rolls the migration back
+            alembic.kill()
+            raise
+    if alembic.returncode:
+        raise StackError(f"the migrations failed (exit status {alembic.returncode})")
+
+
+def wait_until_live(url: str) -> None:
+    """Return once the API answers. It may take for ever: what keeps it from it is on the terminal."""
+    while True:
+        try:
+            if urllib3.request("GET", f"{url}/health/live", retries=False, timeout=2).status == 200:
+                return
+        except urllib3.exceptions.HTTPError:
+            pass
+        time.sleep(0.2)
+
+
+def write_env(file: Path, environment: dict[str, str]) -> None:
+    names = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL")
+    file.touch(mode=0o600)  # a URL from outside may hold a password
+    file.write_text("".join(f"{name}={shlex.quote(environment[name])}\n" for name in names))
+
+
+def welcome(settings: Settings, output: Output) -> None:
+    now = "'$(date -u +%Y-%m-%dT%H:%M:%SZ)'"
+    vehicle = f'{{"vehicleId":"V001","soc":63.5,"kwhDeliveredDc":0.11,"batteryTemp":27.4,"timestamp":"{now}"}}'
+    meter = f'{{"meterId":"M001","kwhConsumedAc":0.13,"voltage":230.1,"timestamp":"{now}"}}'
+    output.say(f"ready      {settings.url}/")
+    output.say(f"docs       {settings.url}/docs")
+    output.say(f"elsewhere  set -a; . {shlex.quote(str(settings.home / 'env'))}   for psql, redis-cli, flask")
+    output.say("try        this, in another terminal:")
+    output.plain(f"curl {settings.url}/v1/telemetry -H 'Content-Type: application/json' -d '[{vehicle},{meter}]'")

@@ -1,0 +1,178 @@
+"""Running the programs under supervisord, which starts them again when they die and stops them in order."""
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from devstack import StackError
+from devstack.programs import Program
+from devstack.server import bound_to_parent
+
+SOCKET_PATH_BYTES = 90  # the limit is 107 on Linux and 103 on macOS, and supervisord appends its PID while it starts
+# supervisord looks once a second, so a program takes up to two seconds longer than it is given. When this is over
+# supervisord is killed, and what is left gets its stop signal all at once.
+STOP_SECONDS = 27
+# supervisord closes files below this number, for itself and its children. The lock (lock.py) is above.
+CLOSED_FILES = 64
+
+
+class Supervisor:
+    """A running supervisord. What it may run is in its configuration; nothing is started until asked for."""
+
+    def __init__(self, process: subprocess.Popen, socket: Path) -> None:
+        self.process = process
+        self._socket = socket
+
+    @property
+    def _rpc(self) -> Any:
+        # A new one for each call: after an error the transport is of no more use. ServerProxy itself knows no
+        # unix sockets, so its URL is never used.
+        transport = SupervisorTransport(serverurl=f"unix://{self._socket}")
+        return xmlrpc.client.ServerProxy("http://localhost", transport).supervisor
+
+    def start(self, program: str) -> None:
+        """Have the program started, and from now on kept running; does not wait for it."""
+        self._rpc.startProcess(program, False)
+
+    def is_failing(self, program: str) -> bool:
+        """Whether the program died soon after its start and waits for its next one."""
+        return self._rpc.getProcessInfo(program)["statename"] == "BACKOFF"
+
+    def answers(self) -> bool:
+        try:
+            return bool(self._rpc.getState())
+        except OSError:  # its socket is not there yet
+            return False
+
+
+@contextlib.contextmanager
+def supervised(home: Path, programs: list[Program], environment: dict[str, str], lock: int) -> Iterator[Supervisor]:
+    """supervisord with these programs, stopped in reverse order on leaving, within half a minute.
+
+    If this process is killed, supervisord gets a SIGTERM and stops all in order; if supervisord is killed,
+    each program gets its own stop signal. (Both on Linux only.)
+    """
+    short = Path(tempfile.mkdtemp(prefix="energy-"))
+    socket = home / "run/supervisor.sock"
+    if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
+        socket = short / "supervisor.sock"
+    config = home / "supervisord.conf"
+    config.write_text(configuration(home, socket, programs))
+    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)]
+    process = subprocess.Popen(  # noqa: S603 (our own command)
+        bound_to_parent(command, signal.SIGTERM),
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[lock],
+        process_group=0,  # a Ctrl-C in the terminal is for us, and we say when to stop
+    )
+    try:
+        supervisor = Supervisor(process, socket)
+        while not supervisor.answers():
+            if process.poll() is not None:
+                raise StackError(f"supervisord did not start (exit status {process.returncode})")
+            time.sleep(0.05)
+        yield supervisor
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        shutil.rmtree(short, ignore_errors=True)
+
+
+def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
+    """supervisord.conf for the programs, the first of which is stopped last."""
+    sections = {
+        "supervisord": {
+            "logfile": home / "log/supervisord.log",
+            "logfile_maxbytes": "1MB",
+            "logfile_backups": 1,
+            "pidfile": home / "run/supervisord.pid",
+            "childlogdir": home / "log",
+            "silent": "true",
+            "minfds": CLOSED_FILES,
+            **({"user": "root"} if os.geteuid() == 0 else {}),  # it warns unless that is said to be meant
+        },
+        "unix_http_server": {"file": socket, "chmod": "0700"},
+        "rpcinterface:supervisor": {
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+        },
+    }
+    for priority, program in enumerate(programs, start=1):
+        sections[f"program:{program.name}"] = {
+            "command": shlex.join(bound_to_parent(program.argv, program.stop_signal)),
+            "directory": program.directory,
+            "priority": priority,
+            "autostart": "false",
+            "autorestart": "true",
+            "startsecs": 5,  # what dies sooner is started again after 1, 2, 3 … seconds, else at once
+            "startretries": 1_000_000_000,  # only an asked-for stop ends the stack
+            "stopsignal": program.stop_signal.name.removeprefix("SIG"),
+            "stopwaitsecs": program.stop_seconds,
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": home / f"log/{program.name}.log",
+            "stdout_logfile_maxbytes": "10MB",
+            "stdout_logfile_backups": 2,
+            **({"user": program.user} if program.user else {}),
+        }
+    lines = []
+    for section, options in sections.items():
+        lines.append(f"[{section}]")
+        lines += [f"{name}={value}".replace("%", "%%") for name, value in options.items()]
+    return "\n".join(lines) + "\n"
+
+
+class Events:
+    """What supervisord's log tells, in words for the terminal.
+
+    Its event listeners are told that a program died, but not of what; its log says both.
+    """
+
+    SPAWNED = re.compile(r"spawned: '(\S+)' with pid (\d+)")
+    EXITED = re.compile(r"exited: (\S+) \((.*); (?:not )?expected\)")
+    STOPPED = re.compile(r"stopped: (\S+) \(")
+    KILLED = re.compile(r"killing '(\S+)' \(\d+\) with SIGKILL")
+    TROUBLE = re.compile(r" (?:ERRO|INFO spawnerr:) (.*)")
+
+    def __init__(self) -> None:
+        self._pids: dict[str, int] = {}
+
+    def translate(self, line: str) -> str | None:
+        """The log's line for the terminal; None for what nobody needs to know."""
+        if match := self.SPAWNED.search(line):
+            self._pids[match[1]] = int(match[2])
+        elif match := self.EXITED.search(line):
+            self._end_orphans(match[1])
+            return f"{match[1]} died ({match[2]}); starting it again"
+        elif match := self.STOPPED.search(line):
+            self._end_orphans(match[1])
+            return f"{match[1]} stopped"
+        elif match := self.KILLED.search(line):
+            # supervisord may say it twice; the first time forgets the process.
+            return f"{match[1]} did not stop in time: killed" if self._pids.pop(match[1], None) else None
+        elif match := self.TROUBLE.search(line):
+            return match[1]
+        return None
+
+    def _end_orphans(self, program: str) -> None:
+        # granian's processes outlive a killed parent and go on serving. supervisord makes each program the
+        # leader of a process group, so they can be found.
+        if pid := self._pids.pop(program, None):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)

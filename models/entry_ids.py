@@ -1,0 +1,57 @@
+"""Stream entry ids (`1795218259495-0`: Redis's clock in ms, a sequence number) and the receipts made of them.
+
+A receipt names what one request put into the stream: `<shard>-<ms>-<sequence>`.
+"""
+
+import re
+from typing import NamedTuple
+
+NO_ENTRY = "0-0"  # the position before the first entry
+
+_RECEIPT = re.compile(r"(\d{1,2})-(\d{1,16})-(\d{1,16})", re.ASCII)
+
+
+class EntryId(NamedTuple):
+    """Compares in stream order."""
+
+    ms: int
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.sequence}"
+
+    @property
+    def next(self) -> "EntryId":
+        return EntryId(self.ms, self.sequence + 1)
+
+    @property
+    def number(self) -> int:
+        """One integer for an index: 41 bits of milliseconds, 20 of sequence, in stream order."""
+        return (self.ms << 20) + self.sequence
+
+
+def parse_entry_id(text: str | bytes) -> EntryId:
+    ms, sequence = (text if isinstance(text, str) else text.decode()).split("-")
+    return EntryId(int(ms), int(sequence))
+
+
+def receipt(shard: int, entry_id: EntryId) -> str:
+    return f"{shard}-{entry_id}"
+
+
+def parse_receipt(text: str) -> tuple[int, EntryId] | None:
+    """The shard and entry that a receipt names, or None where it can't be one of ours."""
+    match = _RECEIPT.fullmatch(text)
+    if match is None:
+        return None
+    shard, ms, sequence = map(int, match.groups())
+    return (shard, EntryId(ms, sequence)) if ms < 1 << 42 else None
+
+
+def received_at(shard: int, shards: int, entry_id: EntryId) -> int:
+    """When Redis took the entry, in microseconds since the epoch: the order in which submissions were accepted.
+
+    The microseconds, which Redis does not tell, hold the entry's place within its millisecond and its shard,
+    so that no two entries of one millisecond share a time.
+    """
+    return entry_id.ms * 1000 + min(entry_id.sequence * shards + shard, 999)

@@ -1,0 +1,130 @@
+"""Readings into history: COPY, and what becomes of a row that Postgres refuses."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import dict_row
+
+from models.database import is_permanent
+from models.readings import METER, VEHICLE, Kind
+
+# History rows go out as binary COPY, which does no casts. A timestamptz is an int8 on the wire: microseconds
+# since 2000-01-01. Sending the integer spares a datetime object for each of two columns of each row.
+COPY_TYPES = {
+    METER.name: ("text", "int8", "int8", "float8", "float8"),
+    VEHICLE.name: ("text", "int8", "int8", "float8", "float8", "float8"),
+}
+POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01, in microseconds since 1970-01-01
+
+# Rows a savepoint: what is copied again when one of them is refused.
+ROWS_PER_COPY = 4_000
+# A batch of which more than this share is refused, and at least so many rows, is our fault and not the data's.
+REFUSED_SHARE = 0.9
+REFUSED_AT_LEAST = 100
+
+_COPY_LINE = re.compile(r"^COPY \S+, \D*(\d+)", re.MULTILINE)
+
+Row = tuple  # (device id, recorded at, received at, *values): times in microseconds since the Postgres epoch
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that Postgres refused for good: its place among the rows given, and why."""
+
+    index: int
+    row: Row
+    reason: str
+    sqlstate: str
+
+
+class MostlyRefused(Exception):
+    """Nearly every row is refused: something is wrong with the schema or with us. Roll back, keep the entries."""
+
+
+def copy_history(connection: psycopg.Connection, kind: Kind, rows: Sequence[Row]) -> list[Refused]:
+    """Appends the rows to the kind's history, in the caller's transaction; returns those that Postgres refused.
+
+    Raises MostlyRefused, or the psycopg error of a failure that is no fault of a row; the caller rolls back.
+    """
+    refused: list[Refused] = []
+    for start in range(0, len(rows), ROWS_PER_COPY):
+        chunk = rows[start : start + ROWS_PER_COPY]
+        for refusal in _copy_or_split(connection, kind, chunk, start):
+            refused.append(refusal)
+            if len(refused) >= REFUSED_AT_LEAST and len(refused) > REFUSED_SHARE * (refusal.index + 1):
+                raise MostlyRefused(f"{len(refused)} of {refusal.index + 1} {kind.name} readings: {refusal.reason}")
+    return refused
+
+
+def _copy_or_split(connection, kind: Kind, rows: Sequence[Row], start: int) -> Iterator[Refused]:
+    try:
+        with connection.transaction():  # a savepoint
+            _copy(connection, kind, rows)
+        return
+    except psycopg.Error as error:
+        if not is_permanent(error):
+            raise
+        if len(rows) == 1:
+            yield Refused(start, rows[0], error.diag.message_primary or str(error), error.sqlstate or "")
+            return
+        suspect = _suspect(error, len(rows))
+    for part in (slice(0, suspect), slice(suspect, suspect + 1), slice(suspect + 1, None)):
+        if rows[part]:
+            yield from _copy_or_split(connection, kind, rows[part], start + part.start)
+
+
+def _suspect(error: psycopg.Error, rows: int) -> int:
+    """The row that the error names, else the middle one. Only a hint: each part is tried for itself."""
+    line = _COPY_LINE.search(error.diag.context or "")
+    return min(int(line[1]) - 1, rows - 1) if line else rows // 2
+
+
+def _copy(connection, kind: Kind, rows: Sequence[Row]) -> None:
+    columns = ", ".join(kind.columns)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {kind.history} ({columns}) FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.set_types(COPY_TYPES[kind.name])
+        for row in rows:
+            copy.write_row(row)
+
+
+def list_history(
+    connection: psycopg.Connection,
+    kind: Kind,
+    device_id: str,
+    *,
+    limit: int,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    after: tuple[datetime, datetime] | None = None,
+) -> list[dict]:
+    """Up to `limit` readings of the device in [start, end), newest first, from the one behind `after` on.
+
+    `after` is the (recorded_at, received_at) of the last one seen. Index: {kind}_readings_history_covering,
+    backwards; the partitions from the newest on, and no further than the limit.
+    """
+    where, values = [f"{kind.device_column} = %s"], [device_id]
+    if start is not None:
+        where.append("recorded_at >= %s")
+        values.append(start)
+    if end is not None:
+        where.append("recorded_at < %s")
+        values.append(end)
+    if after is not None:
+        # The first condition prunes partitions and bounds the scan, the second finds the place within it.
+        where += ["recorded_at <= %s", "(recorded_at, received_at) < (%s, %s)"]
+        values += [after[0], *after]
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            f"""select {", ".join(kind.columns)} from {kind.history} where {" and ".join(where)}
+                order by recorded_at desc, received_at desc limit %s""",
+            [*values, limit],
+        )
+        .fetchall()
+    )

@@ -1,0 +1,24 @@
+"""What became of what one request put into the stream."""
+
+import psycopg
+
+from models.dead_letters import count_for_entry
+from models.entry_ids import EntryId
+from models.positions import stored_entries
+from models.stream import TelemetryStream
+
+
+def entry_state(
+    connection: psycopg.Connection, stream: TelemetryStream, shard: int, entry_id: EntryId
+) -> tuple[str, int] | None:
+    """("pending" | "stored" | "dead-lettered" | "partly-dead-lettered", dead letters); None: no such entry.
+
+    The stream is asked before the table: an entry moves from the one to the other and never back.
+    """
+    pending = stream.contains(shard, entry_id)
+    if not stored_entries(connection, shard, [entry_id]):
+        return ("pending", 0) if pending else None
+    dead, all_dead = count_for_entry(connection, shard, entry_id)
+    if not dead:
+        return "stored", 0
+    return ("dead-lettered" if all_dead else "partly-dead-lettered"), dead

@@ -1,0 +1,113 @@
+"""The settings of every process: read once from the environment, checked, frozen.
+
+`load_settings()` raises `SettingsError`, which names each wrong variable, so that a process with a bad
+setting does not start. Every bound has its unit in its name or in the comment beside it.
+docs/settings.md lists them all; a test holds the two lists to each other.
+"""
+
+from dataclasses import dataclass
+
+from environs import Env, EnvError, EnvValidationError, validate
+
+MAX_SHARDS = 64
+
+
+class SettingsError(Exception):
+    """One or more environment variables are missing or wrong; the message names them, a line each."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    # Servers
+    database_url: str
+    redis_url: str  # the telemetry stream; may be a cluster in future, the broker may not
+    celery_broker_url: str
+
+    # Admission
+    stream_shards: int
+    stream_max_entries: int  # entries of all shards together; each shard takes its even part
+    max_batch_readings: int  # readings a request
+    max_body_bytes: int  # bytes a request, after decompression
+    max_clock_skew_seconds: int  # how far ahead of the server a reading's timestamp may be
+    idempotency_ttl_seconds: int
+
+    # Drain
+    drain_linger_ms: int  # the age the oldest entry reaches before a batch is taken
+    drain_batch_readings: int  # readings a transaction, about
+    drain_seconds: int  # how long one drain task may hold its shard
+    receipt_retention_days: int
+
+    # History
+    partition_days_ahead: int
+    retention_days: int  # 0 keeps every reading
+
+    # Devices and analytics
+    heartbeat_seconds: int  # one reading is expected in each
+    offline_after_seconds: int
+    alert_threshold: float  # percent; an efficiency below it is degraded
+
+    # Connections
+    db_pool_size: int  # connections a web process
+    db_timeout_seconds: float  # wait for a connection or a statement of the web
+    redis_timeout_seconds: float
+
+    # Logs
+    log_format: str
+    log_level: str
+
+    @property
+    def shard_max_entries(self) -> int:
+        """The bound of one shard's backlog, in entries: its even part of `stream_max_entries`, at least 1."""
+        return max(1, self.stream_max_entries // self.stream_shards)
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment. Raises SettingsError naming every variable that is wrong."""
+    env = Env(eager=False)
+    at_least = lambda n: validate.Range(min=n)  # noqa: E731 - a name for a bound, read in the list below
+    redis_url = env.str("REDIS_URL", required=True, validate=_url("redis", "rediss"))
+    values = {
+        "database_url": env.str("DATABASE_URL", required=True, validate=_url("postgresql", "postgres")),
+        "redis_url": redis_url,
+        "celery_broker_url": env.str("CELERY_BROKER_URL", redis_url, validate=_url("redis", "rediss")),
+        "stream_shards": env.int("STREAM_SHARDS", 2, validate=validate.Range(1, MAX_SHARDS)),
+        "stream_max_entries": env.int("STREAM_MAX_ENTRIES", 1_000_000, validate=at_least(1)),
+        "max_batch_readings": env.int("MAX_BATCH_READINGS", 10_000, validate=at_least(1)),
+        "max_body_bytes": env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=at_least(1024)),
+        "max_clock_skew_seconds": env.int("MAX_CLOCK_SKEW_SECONDS", 600, validate=validate.Range(0, 86_400)),
+        "idempotency_ttl_seconds": env.int("IDEMPOTENCY_TTL_SECONDS", 86_400, validate=at_least(60)),
+        "drain_linger_ms": env.int("DRAIN_LINGER_MS", 50, validate=validate.Range(0, 5_000)),
+        "drain_batch_readings": env.int("DRAIN_BATCH_READINGS", 20_000, validate=validate.Range(1, 200_000)),
+        "drain_seconds": env.int("DRAIN_SECONDS", 10, validate=validate.Range(1, 30)),
+        "receipt_retention_days": env.int("RECEIPT_RETENTION_DAYS", 7, validate=at_least(1)),
+        "partition_days_ahead": env.int("PARTITION_DAYS_AHEAD", 7, validate=validate.Range(2, 90)),
+        "retention_days": env.int("RETENTION_DAYS", 0, validate=at_least(0)),
+        "heartbeat_seconds": env.int("HEARTBEAT_SECONDS", 60, validate=validate.Range(1, 86_400)),
+        "offline_after_seconds": env.int("OFFLINE_AFTER_SECONDS", 180, validate=at_least(1)),
+        "alert_threshold": env.float("ALERT_THRESHOLD", 85.0, validate=validate.Range(0, 100)),
+        "db_pool_size": env.int("DB_POOL_SIZE", 8, validate=validate.Range(1, 100)),
+        "db_timeout_seconds": env.float("DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)),
+        "redis_timeout_seconds": env.float("REDIS_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 10)),
+        "log_format": env.str("LOG_FORMAT", "json", validate=validate.OneOf(["json", "console"])),
+        "log_level": env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
+    }
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    except EnvError as error:
+        raise SettingsError(str(error)) from None
+    return Settings(**values)
+
+
+def _url(*schemes: str):
+    def check(value: str) -> None:
+        if value.split("://")[0] not in schemes or "://" not in value:
+            raise validate.ValidationError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
+
+    return check
+
+
+def _explain(error: EnvValidationError) -> str:
+    lines = [f"{name}: {' '.join(map(str, why))}" for name, why in error.error_messages.items()]
+    return "\n".join(lines)

@@ -1,0 +1,267 @@
+"""The telemetry stream, both its ends: the web appends entries, the drain reads and trims them.
+
+Keys of shard n (the braces keep a shard's keys on one node of a cluster):
+
+    telemetry:{n}                 stream; an entry is one field, `v1`, holding an encoded `Entry`
+    telemetry:{n}:stored          id of the newest entry that is in Postgres, written when the stream is trimmed
+    telemetry:{n}:token:<token>   "<entry id> <fingerprint> <answer>": what was appended under this token
+
+An entry's life: appended by `append` (the answer to the device waits for Redis to have it on its append-only
+file), read by the drain with `read_after`, stored in Postgres together with the shard's new position, and only
+then removed by `trim`. Nothing else removes an entry.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, NoScriptError
+from redis.retry import Retry
+
+from models.entry_ids import EntryId, parse_entry_id
+from models.settings import MAX_SHARDS, Settings
+
+FIELD = b"v1"
+StreamEntry = tuple[EntryId, dict[bytes, bytes]]
+
+# Admission is one round trip, so that the bound, the token and the entry are one decision.
+# A script that comes too late refuses: the web has stopped waiting and told the device that nothing was taken.
+_APPEND = """
+local seen = redis.call('GET', KEYS[2])
+if seen then return {'seen', seen} end
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+if now > tonumber(ARGV[2]) then return {'late', now} end
+local backlog = redis.call('XLEN', KEYS[1])
+if backlog >= tonumber(ARGV[3]) then return {'full', backlog} end
+local id = redis.call('XADD', KEYS[1], '*', 'v1', ARGV[1])
+redis.call('SET', KEYS[2], id .. ' ' .. ARGV[5], 'EX', ARGV[4])
+return {'added', id, backlog, now}
+"""
+
+# A generated token only has to outlive the attempts of one request.
+GENERATED_TOKEN_TTL_SECONDS = 60
+# How long a request asks again after its answer got lost, before its outcome is called unknown.
+PATIENCE_SECONDS = 4.0
+_PAUSE_SECONDS = 0.1
+
+
+class BacklogFull(Exception):
+    """The shard's backlog is at its bound, or Redis is out of memory. Nothing was taken."""
+
+
+class StreamUnreachable(Exception):
+    """Redis can't be reached, or did not get to the append in time. Nothing was taken."""
+
+
+class OutcomeUnknown(Exception):
+    """The append was sent, its answer got lost, and Redis could not be asked again: taken once, or not at all."""
+
+
+class TokenReused(Exception):
+    """The token stands for an append with another fingerprint. Nothing was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """An entry that the stream has. `answer` is what the first request under this token was answered with."""
+
+    entry_id: EntryId
+    was_empty: bool
+    replayed: bool
+    answer: bytes
+
+
+class TelemetryStream:
+    """A process's connections to the stream. Connects at the first use; safe to share between threads.
+
+    Open it after a fork. Readers raise redis.RedisError where Redis is away.
+    """
+
+    def __init__(self, settings: Settings):
+        self.shards = settings.stream_shards
+        self._shard_max_entries = settings.shard_max_entries
+        self._timeout = settings.redis_timeout_seconds
+        self._clock_offset_ms: float | None = None  # Redis's clock less our monotonic one
+        # No retries by the client: it can't tell whether a lost append was taken; the token can.
+        self._redis = redis.Redis.from_url(
+            settings.redis_url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            socket_keepalive=True,
+            max_connections=1000,
+        )
+        self._script = self._redis.register_script(_APPEND)
+
+    def close(self) -> None:
+        self._redis.close()
+
+    # ── The web's end ────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(
+        self,
+        shard: int,
+        payload: bytes,
+        *,
+        token: str | None = None,
+        token_ttl_seconds: int = GENERATED_TOKEN_TTL_SECONDS,
+        fingerprint: str = "",
+        answer: bytes = b"",
+    ) -> Appended:
+        """Puts one entry into the shard's stream, or says why not.
+
+        `token` makes the append happen once however often it is asked for within its time to live; a repeat
+        returns the first entry and the first answer. Without one a token is made up, which covers the attempts
+        of this call. Raises BacklogFull, StreamUnreachable, TokenReused (nothing was taken) or OutcomeUnknown.
+        If the process dies here, the entry is in the stream once or not at all.
+        """
+        keys = (_stream_key(shard), f"{_stream_key(shard)}:token:{token or uuid.uuid4().hex}")
+        values = (token_ttl_seconds, fingerprint.encode() + b" " + answer)
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        maybe_taken = False
+        while True:
+            try:
+                reply = self._try_append(keys, payload, values)
+            except _NotSent as error:
+                if not maybe_taken:
+                    raise StreamUnreachable(str(error)) from error
+            except (redis.ConnectionError, redis.TimeoutError):
+                maybe_taken = True
+            else:
+                return self._read_reply(reply, fingerprint)
+            if time.monotonic() >= give_up_at:
+                raise OutcomeUnknown("the answer of Redis got lost")
+            time.sleep(_PAUSE_SECONDS)
+
+    def _try_append(self, keys: tuple, payload: bytes, values: tuple) -> list:
+        try:
+            connection = self._redis.connection_pool.get_connection()
+        except redis.RedisError as error:
+            raise _NotSent(str(error)) from error
+        try:
+            for _ in range(2):
+                # Half of the time we wait for the answer: what the script did not do by then, it won't do.
+                deadline = self._redis_now_ms(connection) + self._timeout * 500
+                arguments = (2, *keys, payload, int(deadline), self._shard_max_entries, *values)
+                reply = self._evaluate(connection, arguments)
+                if reply[0] in (b"late", b"added"):
+                    self._clock_offset_ms = reply[-1] - time.monotonic() * 1000
+                if reply[0] != b"late":  # once more with Redis's clock as it just told it
+                    break
+            return reply
+        except BusyLoadingError as error:
+            raise _NotSent("Redis is loading its append-only file") from error
+        except redis.ResponseError as error:  # refused by the server, with the script's first write at the latest
+            if "OOM" in str(error):
+                raise BacklogFull("Redis is out of memory") from error
+            raise StreamUnreachable(str(error)) from error
+        except BaseException:
+            connection.disconnect()  # an answer may still be on its way: never to be read by another request
+            raise
+        finally:
+            self._redis.connection_pool.release(connection)
+
+    def _evaluate(self, connection, arguments: tuple) -> list:
+        try:
+            connection.send_command("EVALSHA", self._script.sha, *arguments)
+            return connection.read_response()
+        except NoScriptError:
+            connection.send_command("EVAL", _APPEND, *arguments)
+            return connection.read_response()
+
+    def _redis_now_ms(self, connection) -> float:
+        if self._clock_offset_ms is None:
+            connection.send_command("TIME")
+            seconds, microseconds = map(int, connection.read_response())
+            self._clock_offset_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
+        return time.monotonic() * 1000 + self._clock_offset_ms
+
+    def _read_reply(self, reply: list, fingerprint: str) -> Appended:
+        verdict, detail = reply[0], reply[1]
+        if verdict == b"added":
+            return Appended(parse_entry_id(detail), was_empty=reply[2] == 0, replayed=False, answer=b"")
+        if verdict == b"seen":
+            entry_id, first_fingerprint, first_answer = detail.split(b" ", 2)
+            if first_fingerprint.decode() != fingerprint:
+                raise TokenReused
+            return Appended(parse_entry_id(entry_id), was_empty=False, replayed=True, answer=first_answer)
+        if verdict == b"full":
+            raise BacklogFull(f"the backlog stands at {detail} entries")
+        raise StreamUnreachable("Redis took too long")
+
+    # ── The drain's end ──────────────────────────────────────────────────────────────────────────────────────
+
+    def read_after(self, shard: int, entry_id: EntryId, count: int) -> list[StreamEntry]:
+        """Up to `count` entries that come after `entry_id`, oldest first."""
+        found = self._redis.xrange(_stream_key(shard), min=f"({entry_id}", count=count)
+        return [(parse_entry_id(id_), fields) for id_, fields in found]
+
+    def trim(self, shard: int, entry_id: EntryId) -> None:
+        """Removes the entries up to and with `entry_id`, which Postgres has, and notes that it has them."""
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.xtrim(_stream_key(shard), minid=str(entry_id.next), approximate=False)
+            pipeline.set(f"{_stream_key(shard)}:stored", str(entry_id))
+            pipeline.execute()
+
+    def remove(self, shard: int, entries: list[EntryId]) -> None:
+        """Removes single entries that Postgres has."""
+        self._redis.xdel(_stream_key(shard), *map(str, entries))
+
+    def stored_mark(self, shard: int) -> EntryId | None:
+        """The newest entry that the stream knows to be stored; None in a stream that was never trimmed."""
+        mark = self._redis.get(f"{_stream_key(shard)}:stored")
+        return parse_entry_id(mark) if mark else None
+
+    def raise_last_id(self, shard: int, entry_id: EntryId) -> None:
+        """Makes every id given from now on greater than `entry_id`, whatever Redis's clock says."""
+        key = _stream_key(shard)
+        if not self._redis.exists(key):
+            self._redis.xadd(key, {FIELD: b""}, id=str(entry_id))
+            self._redis.xdel(key, str(entry_id))
+        elif self.last_id(shard) < entry_id:
+            self._redis.execute_command("XSETID", key, str(entry_id))
+
+    def last_id(self, shard: int) -> EntryId:
+        """The last id the stream gave, of whatever became of that entry; 0-0 where there is no stream."""
+        try:
+            return parse_entry_id(self._redis.xinfo_stream(_stream_key(shard))["last-generated-id"])
+        except redis.ResponseError:
+            return EntryId(0, 0)
+
+    # ── Looking on ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def backlog(self, shard: int) -> int:
+        """Entries in the shard's stream: what is not yet in Postgres, and for a moment what was just stored."""
+        return self._redis.xlen(_stream_key(shard))
+
+    def oldest(self, shard: int) -> EntryId | None:
+        """The oldest entry of the shard's stream, None where it is empty."""
+        found = self._redis.xrange(_stream_key(shard), count=1)
+        return parse_entry_id(found[0][0]) if found else None
+
+    def known_shards(self) -> list[int]:
+        """The configured shards, and those beyond them that still hold a stream."""
+        beyond = range(self.shards, MAX_SHARDS)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for shard in beyond:
+                pipeline.exists(_stream_key(shard))
+            found = pipeline.execute()
+        return [*range(self.shards), *(shard for shard, exists in zip(beyond, found, strict=True) if exists)]
+
+    def contains(self, shard: int, entry_id: EntryId) -> bool:
+        return bool(self._redis.xrange(_stream_key(shard), min=str(entry_id), max=str(entry_id), count=1))
+
+    def ping(self) -> None:
+        """Raises redis.RedisError where Redis does not answer."""
+        self._redis.ping()
+
+
+class _NotSent(Exception):
+    """No connection: the append never left this process."""
+
+
+def _stream_key(shard: int) -> str:
+    return f"telemetry:{{{shard}}}"

@@ -1,0 +1,179 @@
+"""The schema, as SQLAlchemy tables. Migrations make it; tests/test_migrations.py holds the two to each other.
+
+Queries are written in SQL, in the module of what they ask about, so that each can be read, explained and
+pasted into psql as it runs.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+
+def _device_id(name: str, **options) -> Column:
+    # Byte order: ids are compared, sorted and paged by, never read by a person in a locale.
+    return Column(name, Text(collation="C"), **options)
+
+
+def _time(name: str, **options) -> Column:
+    return Column(name, DateTime(timezone=True), **options)
+
+
+def _kwh(name: str) -> Column:
+    return Column(name, Double, nullable=False)
+
+
+# ── History: append-only, one partition a day on recorded_at (models/partitions.py) ──────────────────────────
+# Eight-byte columns first: no padding, 20 bytes a row less.
+
+meter_readings_history = Table(
+    "meter_readings_history",
+    metadata,
+    _time("recorded_at", nullable=False),
+    _time("received_at", nullable=False),
+    _kwh("kwh_consumed_ac"),
+    Column("voltage", Double, nullable=False),
+    _device_id("meter_id", nullable=False),
+    postgresql_partition_by="RANGE (recorded_at)",
+)
+# Serves the analytics of a vehicle through its meter (index-only), and GET /v1/meters/{id}/history.
+Index(
+    "meter_readings_history_covering",
+    meter_readings_history.c.meter_id,
+    meter_readings_history.c.recorded_at,
+    meter_readings_history.c.received_at,
+    postgresql_include=["kwh_consumed_ac"],
+)
+
+vehicle_readings_history = Table(
+    "vehicle_readings_history",
+    metadata,
+    _time("recorded_at", nullable=False),
+    _time("received_at", nullable=False),
+    _kwh("kwh_delivered_dc"),
+    Column("battery_temp", Double, nullable=False),
+    Column("soc", Double),
+    _device_id("vehicle_id", nullable=False),
+    postgresql_partition_by="RANGE (recorded_at)",
+)
+# Serves the analytics of a vehicle (index-only), and GET /v1/vehicles/{id}/history.
+Index(
+    "vehicle_readings_history_covering",
+    vehicle_readings_history.c.vehicle_id,
+    vehicle_readings_history.c.recorded_at,
+    vehicle_readings_history.c.received_at,
+    postgresql_include=["kwh_delivered_dc", "battery_temp"],
+)
+
+# ── Live: one row a device, its newest reading. No index but the key, and room in each page: updates stay HOT ─
+
+meter_readings_live = Table(
+    "meter_readings_live",
+    metadata,
+    _device_id("meter_id", primary_key=True),
+    _time("recorded_at", nullable=False),
+    _time("received_at", nullable=False),
+    _kwh("kwh_consumed_ac"),
+    Column("voltage", Double, nullable=False),
+    postgresql_with={"fillfactor": "70"},
+)
+
+vehicle_readings_live = Table(
+    "vehicle_readings_live",
+    metadata,
+    _device_id("vehicle_id", primary_key=True),
+    _time("recorded_at", nullable=False),
+    _time("received_at", nullable=False),
+    _kwh("kwh_delivered_dc"),
+    Column("battery_temp", Double, nullable=False),
+    Column("soc", Double),
+    # The reading that told the state of charge may be an older one than the newest.
+    _time("soc_recorded_at"),
+    _time("soc_received_at"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# ── Which meter feeds which vehicle's charger, in [valid_from, valid_to) ──────────────────────────────────────
+
+vehicle_meter_mapping = Table(
+    "vehicle_meter_mapping",
+    metadata,
+    _device_id("vehicle_id", primary_key=True),
+    _device_id("meter_id", primary_key=True),
+    _time("valid_from", primary_key=True, server_default=text("'-infinity'")),
+    _time("valid_to", nullable=False, server_default=text("'infinity'")),
+    CheckConstraint("valid_from < valid_to", name="vehicle_meter_mapping_order"),
+)
+
+# ── The stream's position of each shard, moved in the transaction that stores the readings ───────────────────
+
+ingest_positions = Table(
+    "ingest_positions",
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("entry_id", Text, nullable=False, server_default=text("'0-0'")),
+    # Where the position stood before its last move: the stream may be behind by this one move, never by more.
+    Column("previous_entry_id", Text, nullable=False, server_default=text("'0-0'")),
+    _time("moved_at"),
+    # Why the shard does not move, while it does not.
+    Column("failure", Text),
+    _time("failed_at"),
+    # When the stream was last found not to belong to the position.
+    _time("went_back_at"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# One row a committed batch: which entries it held. Answers receipts, and tells a stored entry from a new one
+# when a stream went back in time. Entries are numbered as models/entry_ids.py says.
+ingest_batches = Table(
+    "ingest_batches",
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("last_entry", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_entry", BigInteger, nullable=False),
+    Column("entries", ARRAY(BigInteger), nullable=False),
+    Column("readings", Integer, nullable=False),
+    Column("dead_letters", Integer, nullable=False),
+    _time("stored_at", nullable=False, server_default=text("now()")),
+)
+
+# ── Readings that Postgres refused for good, with the reason ─────────────────────────────────────────────────
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("entry_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # The reading's place among the entry's readings of its kind, from 0; null where the entry itself is unreadable.
+    Column("row", Integer),
+    # How many readings the entry held: were all of them refused?
+    Column("entry_readings", Integer, nullable=False),
+    Column("reading", JSONB),
+    Column("payload", LargeBinary),
+    Column("reason", Text, nullable=False),
+    Column("sqlstate", Text),
+    Column("request_id", Text, nullable=False, server_default=text("''")),
+    _time("received_at", nullable=False),
+    _time("dead_lettered_at", nullable=False, server_default=text("now()")),
+    _time("replayed_at"),
+    CheckConstraint("kind IN ('meter', 'vehicle', 'entry')", name="dead_letters_kind"),
+)
+# Serves GET /v1/telemetry/receipts/{receipt}.
+Index("dead_letters_receipt", dead_letters.c.shard, dead_letters.c.entry_id)

@@ -1,0 +1,167 @@
+"""Real servers for every test that touches them: the embedded Postgres and Redis of devstack, once a run, on
+free ports, in a folder of their own. The database is made by the migrations. fakeredis is for units only.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from devstack import postgres_server, redis_server, server
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Servers:
+    database_url: str
+    redis_url: str
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory) -> Iterator[Servers]:
+    """Postgres and Redis, with the settings that the product runs on, and the schema at head."""
+    home = tmp_path_factory.mktemp("servers")
+    with (
+        server.running(postgres_server.prepare(home)) as database_url,
+        server.running(redis_server.prepare(home)) as redis_url,
+    ):
+        os.environ.update(DATABASE_URL=database_url, REDIS_URL=redis_url, LOG_LEVEL="WARNING")
+        subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, check=True)
+        yield Servers(database_url, redis_url)
+
+
+@pytest.fixture(scope="session")
+def _worker_connections(servers):
+    """What a worker process holds open; tasks called in this process find the same."""
+    from workers.app import connections
+
+    held = connections()
+    yield held
+    held.close()
+
+
+@pytest.fixture
+def held(_worker_connections) -> Iterator:
+    """A worker's connections, to empty tables and an empty stream; a backlog left behind fails the test."""
+    _empty(_worker_connections)
+    yield _worker_connections
+    left = {shard: _worker_connections.stream.backlog(shard) for shard in range(_worker_connections.stream.shards)}
+    _empty(_worker_connections)
+    assert not any(left.values()), f"the test left a backlog behind: {left}"
+
+
+@pytest.fixture
+def database(held) -> Iterator[psycopg.Connection]:
+    """A connection in autocommit mode, for looking and for arranging."""
+    with psycopg.connect(held.settings.database_url, autocommit=True, options="-c timezone=UTC") as connection:
+        yield connection
+
+
+@pytest.fixture
+def broker(servers) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(servers.redis_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def _app(servers):
+    from webapp import create_app
+
+    app = create_app()
+    app.testing = True
+    yield app
+    app.extensions["connections"].close()
+
+
+@pytest.fixture
+def app(_app, held):
+    return _app
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def drain_all(held):
+    """Drains every shard in this process, as a worker would, until the stream is empty."""
+    from workers.drain import drain_batch
+
+    def drain() -> None:
+        for shard in held.stream.known_shards():
+            while held.stream.backlog(shard):
+                assert drain_batch(held, shard) is not None, f"shard {shard} can't be drained"
+
+    return drain
+
+
+@pytest.fixture
+def with_settings(app):
+    """Changes settings of the running application for one test: `with_settings(stream_max_entries=3)`."""
+    before = app.extensions["connections"]
+    opened = []
+
+    def change(**values):
+        from models.connections import Connections
+        from models.stream import TelemetryStream
+
+        settings = replace(before.settings, **values)
+        changed = Connections(settings, before.database, TelemetryStream(settings))
+        opened.append(changed)
+        app.extensions["connections"] = changed
+        return changed
+
+    yield change
+    app.extensions["connections"] = before
+    for changed in opened:
+        changed.stream.close()
+
+
+@pytest.fixture
+def runner(app):
+    return app.test_cli_runner()
+
+
+def meter(device="M001", at: datetime | None = None, **values) -> dict:
+    """A good meter reading, as a device sends it."""
+    return {"meterId": device, "kwhConsumedAc": 1.5, "voltage": 230.0, "timestamp": stamp(at), **values}
+
+
+def vehicle(device="V001", at: datetime | None = None, **values) -> dict:
+    """A good vehicle reading, as a device sends it."""
+    return {
+        "vehicleId": device,
+        "kwhDeliveredDc": 1.2,
+        "batteryTemp": 25.0,
+        "soc": 50.0,
+        "timestamp": stamp(at),
+        **values,
+    }
+
+
+def ago(**span) -> datetime:
+    """A whole second in the past: `ago(minutes=5)`."""
+    return (datetime.now(UTC) - timedelta(**span)).replace(microsecond=0)
+
+
+def stamp(at: datetime | None) -> str:
+    return (at or ago(seconds=1)).isoformat().replace("+00:00", "Z")
+
+
+def _empty(held) -> None:
+    with held.database.connection() as connection:
+        connection.execute(
+            """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
+                        vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters"""
+        )
+    with redis.Redis.from_url(held.settings.redis_url) as client:
+        client.flushall()

@@ -1,0 +1,31 @@
+"""The HTTP side: parses, checks, answers. It holds no SQL and no Redis commands; those are in `models`."""
+
+from flask import Flask
+
+from models.connections import connect_web
+from models.logs import configure_logs
+from models.settings import Settings, SettingsError, load_settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application, with connections of its own: make it in the process that serves.
+
+    Without `settings` they are those of the environment; a wrong one ends the process with its name.
+    """
+    from webapp import analytics, devices, errors, ingest, json, mapping, metrics, openapi, requests, service
+
+    try:
+        settings = settings or load_settings()
+    except SettingsError as error:
+        raise SystemExit(f"The settings are wrong, the service does not start:\n{error}") from None
+    configure_logs(settings)
+    app = Flask(__name__, static_folder=None)
+    app.json = json.MsgspecProvider(app)
+    app.extensions["connections"] = connect_web(settings)
+    metrics.init_app(app)
+    requests.init_app(app)
+    errors.init_app(app)
+    for module in (ingest, devices, mapping, analytics, service):
+        app.register_blueprint(module.bp)
+    openapi.init_app(app)
+    return app

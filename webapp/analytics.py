@@ -1,0 +1,74 @@
+"""Performance: what went in, what came out, and how warm the battery was."""
+
+from flask import Blueprint, request
+
+from models.performance import Performance, get_performance
+from models.settings import Settings
+from webapp.errors import ApiError
+from webapp.extensions import connections
+from webapp.schemas import DEVICE_ID, AnalyticsWindowSchema, VehicleQuerySchema
+
+bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
+
+
+@bp.get("/performance/<vehicle_id>")
+def show_performance(vehicle_id: str):
+    performance, start, end = _performance(vehicle_id)
+    settings = connections().settings
+    ac, dc = round(performance.ac_kwh, 6), round(performance.dc_kwh, 6)
+    ratio = _round(performance.efficiency, 4)
+    expected = (end - start).total_seconds() / settings.heartbeat_seconds
+    return {
+        "vehicleId": vehicle_id,
+        "window": {"from": start, "to": end},
+        "meters": performance.meters,
+        "totalAcConsumption": ac,
+        "totalDcDelivery": dc,
+        "efficiencyRatio": ratio,
+        "avgBatteryTemp": _round(performance.temperature, 2),
+        "dataPoints": performance.vehicle_points,
+        "meterDataPoints": performance.meter_points,
+        "completeness": round(min(1.0, performance.vehicle_points / expected), 4),
+        "status": _status(performance, settings),
+        # The same under the names that older clients know.
+        "acEnergyConsumed": ac,
+        "dcEnergyDelivered": dc,
+        "efficiency": ratio,
+    }
+
+
+@bp.get("/performance/vehicleid")
+def show_performance_by_query():
+    """The older form of the question, with the names and the unit it had: efficiency in percent."""
+    vehicle_id = VehicleQuerySchema().load(request.args)["vehicleId"]
+    performance, _, _ = _performance(vehicle_id)
+    efficiency = performance.efficiency
+    return {
+        "vehicleId": vehicle_id,
+        "sumDC": round(performance.dc_kwh, 6),
+        "sumAC": round(performance.ac_kwh, 6),
+        "efficiency": None if efficiency is None else round(efficiency * 100, 2),
+        "avgBatteryTemp": _round(performance.temperature, 2),
+    }
+
+
+def _performance(vehicle_id: str):
+    schema = AnalyticsWindowSchema()
+    start, end = schema.bounds(schema.load(request.args))
+    if not DEVICE_ID.match(vehicle_id):
+        raise ApiError(404, "Vehicle not found")
+    with connections().database.connection() as connection:
+        performance = get_performance(connection, vehicle_id, start, end)
+    if not performance.known:
+        raise ApiError(404, "Vehicle not found")
+    return performance, start, end
+
+
+def _status(performance: Performance, settings: Settings) -> str:
+    if performance.efficiency is None:
+        return "unknown"
+    return "degraded" if performance.efficiency * 100 < settings.alert_threshold else "healthy"
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

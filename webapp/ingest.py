@@ -1,0 +1,150 @@
+"""Devices post here: readings are checked and put into the stream; the answer is a promise.
+
+An accepted reading reaches history, or the dead letters with a reason. If the process dies before the answer,
+the readings were taken once or not at all; with an Idempotency-Key the device can ask which.
+"""
+
+import itertools
+import os
+from hashlib import blake2b
+from zlib import crc32
+
+import msgspec
+from flask import Blueprint, Response, g, request
+
+from models.entry_ids import parse_receipt, receipt
+from models.readings import METER, VEHICLE, Entry, encode_entry
+from models.receipts import entry_state
+from webapp.bodies import Malformed, is_ndjson, read_body
+from webapp.decoding import Bounds, Decoded, TooManyReadings, decode
+from webapp.errors import ApiError
+from webapp.extensions import connections
+from webapp.metrics import count_ingest
+from webapp.schemas import AtomicSchema
+from workers.doorbell import ring
+
+bp = Blueprint("ingest", __name__)
+
+MAX_IDEMPOTENCY_KEY = 128  # characters
+
+# path, the kind it takes (None: either), the status that its clients take for success
+PATHS = (
+    ("/v1/telemetry", None, 202),
+    ("/v1/telemetry/ingest", None, 202),
+    ("/v1/ingest", None, 202),
+    ("/v1/telemetry/meter", METER, 200),
+    ("/v1/telemetry/vehicle", VEHICLE, 200),
+    ("/ingest/meter", METER, 201),
+    ("/ingest/vehicle", VEHICLE, 201),
+    ("/v1/ingest/meters", METER, 201),
+    ("/v1/ingest/vehicles", VEHICLE, 201),
+)
+
+# Requests without a key take the shards in turn, each process from another one on.
+_turn = itertools.count(os.getpid())
+
+
+def ingest(kind: str | None, status: int) -> Response:
+    settings = connections().settings
+    key = _idempotency_key()
+    atomic = AtomicSchema().load(request.args)["atomic"]
+    ndjson = is_ndjson(request)
+    body = read_body(request, settings.max_body_bytes)
+    decoded = _decode(body, kind, ndjson, settings)
+    if not decoded.accepted or (atomic and decoded.rejected):
+        raise _nothing_good(decoded, atomic)
+    answer = {
+        "message": "Data ingested successfully",
+        "accepted": decoded.accepted,
+        "rejected": decoded.rejected,
+        **({"errors": decoded.errors} if decoded.errors else {}),
+    }
+    shard = _shard(key, settings.stream_shards)
+    appended = connections().stream.append(
+        shard,
+        encode_entry(Entry(decoded.meters, decoded.vehicles, g.request_id)),
+        **_once(key, body, f"{kind} {atomic} {ndjson}", {"status": status, "answer": answer}, settings),
+    )
+    if appended.was_empty:
+        ring(shard)
+    headers = {}
+    if appended.replayed and key:
+        first = msgspec.json.decode(appended.answer)
+        answer, status = first["answer"], first["status"]
+        headers["Idempotent-Replay"] = "true"
+    else:
+        count_ingest(decoded)
+    return {**answer, "receipt": receipt(shard, appended.entry_id)}, status, headers
+
+
+for path, kind, status in PATHS:
+    bp.add_url_rule(
+        path,
+        endpoint=f"ingest{path.replace('/', '_')}",
+        view_func=ingest,
+        methods=["POST"],
+        defaults={"kind": kind and kind.name, "status": status},
+    )
+
+
+@bp.get("/v1/telemetry/receipts/<text>")
+def show_receipt(text: str):
+    parsed = parse_receipt(text)
+    if parsed is None:
+        raise ApiError(404, "Receipt not found")
+    held = connections()
+    with held.database.connection() as connection:
+        state = entry_state(connection, held.stream, *parsed)
+    if state is None:
+        raise ApiError(404, "Receipt not found")
+    return {"receipt": text, "state": state[0], "deadLetters": state[1]}
+
+
+def _decode(body: bytes, kind: str | None, ndjson: bool, settings) -> Decoded:
+    try:
+        return decode(
+            body, kind=kind, ndjson=ndjson, bounds=Bounds.now(settings), max_readings=settings.max_batch_readings
+        )
+    except Malformed as error:
+        raise ApiError(400, f"The body is {error}") from None
+    except TooManyReadings as error:
+        raise ApiError(
+            413, f"A request may bring at most {settings.max_batch_readings} readings; these are {error}"
+        ) from None
+
+
+def _nothing_good(decoded: Decoded, atomic: bool) -> ApiError:
+    if not decoded.rejected:
+        return ApiError(422, "Validation failed", {"_schema": ["There is no reading in the body."]})
+    if decoded.is_single:
+        return ApiError(422, "Validation failed", decoded.errors[0]["errors"])
+    message = "Validation failed; the request is atomic, nothing was taken" if atomic else "Validation failed"
+    return ApiError(422, message, decoded.errors, accepted=0, rejected=decoded.rejected)
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise ApiError(
+            422, "Validation failed", {"Idempotency-Key": [f"Must have 1–{MAX_IDEMPOTENCY_KEY} characters."]}
+        )
+    return key
+
+
+def _shard(key: str | None, shards: int) -> int:
+    """A repeat must come to the shard that knows its key."""
+    return (crc32(key.encode()) if key else next(_turn)) % shards
+
+
+def _once(key: str | None, body: bytes, how: str, first: dict, settings) -> dict:
+    """What makes a repeat of this request known, where the device gave it a key."""
+    if key is None:
+        return {}
+    digest = blake2b(body, digest_size=16, person=b"ingest")
+    digest.update(how.encode())
+    return {
+        "token": f"key:{key}",
+        "token_ttl_seconds": settings.idempotency_ttl_seconds,
+        "fingerprint": digest.hexdigest(),
+        "answer": msgspec.json.encode(first),
+    }

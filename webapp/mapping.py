@@ -1,0 +1,55 @@
+"""Which meter feeds which vehicle."""
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, request
+
+from models.mapping import end_mapping, list_mappings, map_vehicle
+from webapp.bodies import read_json
+from webapp.errors import ApiError
+from webapp.extensions import connections
+from webapp.paging import decode_cursor, page
+from webapp.schemas import MappingPageSchema, MappingPairSchema, MappingSchema
+
+bp = Blueprint("mapping", __name__, url_prefix="/v1/analytics/vehicle-mapping")
+
+MAX_BODY_BYTES = 16 * 1024
+
+
+@bp.post("")
+def create_mapping():
+    mapping = MappingSchema().load(read_json(request, MAX_BODY_BYTES))
+    with connections().database.connection() as connection:
+        row, is_new = map_vehicle(
+            connection, mapping["vehicleId"], mapping["meterId"], mapping["valid_from"], mapping["valid_to"]
+        )
+    return _present(row), 201 if is_new else 200
+
+
+@bp.get("")
+def show_mappings():
+    query = MappingPageSchema().load(request.args)
+    after = decode_cursor(query["cursor"], str, str, datetime | None)
+    with connections().database.connection() as connection:
+        rows = list_mappings(connection, query["vehicleId"], after=after, limit=query["limit"] + 1)
+    rows, following = page(rows, query["limit"], lambda row: (row["vehicle_id"], row["meter_id"], row["valid_from"]))
+    return {"items": [_present(row) for row in rows], "next": following}
+
+
+@bp.delete("")
+def delete_mapping():
+    pair = MappingPairSchema().load(request.args)
+    with connections().database.connection() as connection:
+        ended = end_mapping(connection, pair["vehicleId"], pair["meterId"], datetime.now(UTC))
+    if not ended:
+        raise ApiError(404, "No such mapping is open")
+    return {"items": [_present(row) for row in ended]}
+
+
+def _present(row: dict) -> dict:
+    return {
+        "vehicleId": row["vehicle_id"],
+        "meterId": row["meter_id"],
+        "from": row["valid_from"],
+        "to": row["valid_to"],
+    }

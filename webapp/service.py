@@ -1,0 +1,39 @@
+"""The service itself: its name, its health and its figures."""
+
+from flask import Blueprint, Response, redirect, request
+
+from models.health import check_readiness
+from webapp.errors import error_response
+from webapp.extensions import connections
+from webapp.metrics import CONTENT_TYPE, render
+from webapp.version import VERSION
+
+bp = Blueprint("service", __name__)
+
+
+@bp.get("/")
+def show_service():
+    """To a browser, the documentation; to everything else, who answers here."""
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return redirect("/docs/")
+    return {"service": "Energy Ingestion Engine", "status": "running", "version": VERSION}
+
+
+@bp.get("/health/live")
+def show_liveness():
+    return {"status": "live"}
+
+
+@bp.get("/health/ready")
+def show_readiness():
+    checks = check_readiness(connections())
+    shown = {name: check.shown() for name, check in checks.items()}
+    wrong = {name: [check.detail] for name, check in checks.items() if not check.ok}
+    if wrong:
+        return error_response(503, f"Not ready: {', '.join(wrong)}", wrong, status="unavailable", checks=shown)
+    return {"status": "ready", "checks": shown}
+
+
+@bp.get("/metrics")
+def show_metrics():
+    return Response(render(connections()), content_type=CONTENT_TYPE)

@@ -1,0 +1,123 @@
+"""The drain: a shard's entries into Postgres, each exactly once.
+
+One batch is one transaction: take the shard, read what comes after its position, store it, move the position.
+Only then are the entries trimmed. A worker that dies before the commit leaves nothing; one that dies after it
+has moved the position, and the next drain trims what is stored. A drain task is a disposable tick: run twice,
+the second finds the shard taken; lost, the sweep rings again.
+"""
+
+import time
+from contextlib import suppress
+
+import psycopg
+import redis
+import structlog
+from psycopg_pool import PoolTimeout
+
+from models.batch import Stored, store_entries
+from models.connections import Connections
+from models.database import is_passing
+from models.entry_ids import EntryId
+from models.history import MostlyRefused
+from models.positions import lock_position, move_position, note_failure
+from models.stream import FIELD, StreamEntry, TelemetryStream
+from workers.app import app, connections
+from workers.reconcile import reconcile
+
+log = structlog.get_logger()
+
+# The first page of a batch is small: only it tells how many readings an entry holds.
+FIRST_PAGE_ENTRIES = 64
+PAGE_ENTRIES = 5_000
+READING_BYTES = 40  # of an encoded entry, about
+
+
+@app.task(name="workers.drain.drain")
+def drain(shard: int) -> None:
+    """Drains the shard until it is empty, taken by another drain, or its time is over; then it rings for itself."""
+    held = connections()
+    give_up_at = time.monotonic() + held.settings.drain_seconds
+    try:
+        while time.monotonic() < give_up_at:
+            # Asked after the lock of the last batch was released: a bell that came while it was held found the
+            # shard taken, and is answered here.
+            backlog = held.stream.backlog(shard)
+            if not backlog:
+                return
+            if backlog < held.settings.drain_batch_readings:
+                linger(held, shard)
+            if drain_batch(held, shard) is None:
+                return
+    except (redis.RedisError, psycopg.Error, MostlyRefused, PoolTimeout) as error:
+        # The entries stay where they are and the sweep rings again.
+        log.warning("drain_failed", shard=shard, error=type(error).__name__, reason=str(error).strip())
+        return
+    drain.delay(shard)
+
+
+def linger(held: Connections, shard: int) -> None:
+    """Waits until the oldest entry has the age at which a batch is taken, so that a batch can fill."""
+    oldest = held.stream.oldest(shard)
+    if oldest is not None:
+        age_ms = time.time() * 1000 - oldest.ms
+        wait_ms = held.settings.drain_linger_ms - max(0, age_ms)
+        time.sleep(max(0, wait_ms) / 1000)
+
+
+def drain_batch(held: Connections, shard: int) -> Stored | None:
+    """Stores one batch of the shard; None where the shard is another drain's, or rests after a failure.
+
+    Raises what kept the batch from being stored; then nothing of it is, and the entries are untouched.
+    """
+    started = time.monotonic()
+    with held.database.connection() as connection:
+        try:
+            with connection.transaction():
+                position = lock_position(connection, shard)
+                if position is None or position.resting:
+                    return None
+                if not reconcile(connection, held, shard, position):
+                    return Stored(0, 0, 0)
+                entries = read_batch(held.stream, shard, position.entry_id, held.settings.drain_batch_readings)
+                if not entries:
+                    return Stored(0, 0, 0)
+                stored = store_entries(connection, shard, held.stream.shards, entries)
+                ids = [entry_id for entry_id, _ in entries]
+                move_position(connection, shard, ids, readings=stored.stored, dead_letters=stored.dead_letters)
+        except (psycopg.Error, MostlyRefused) as error:
+            _note(connection, shard, error)
+            raise
+    held.stream.trim(shard, ids[-1])
+    log.info(
+        "batch_stored",
+        shard=shard,
+        entries=len(entries),
+        readings=stored.stored,
+        dead_letters=stored.dead_letters,
+        devices=stored.devices,
+        seconds=round(time.monotonic() - started, 4),
+    )
+    return stored
+
+
+def read_batch(stream: TelemetryStream, shard: int, after: EntryId, readings: int) -> list[StreamEntry]:
+    """The entries after `after`, until they hold about so many readings."""
+    entries: list[StreamEntry] = []
+    budget, size, count = readings * READING_BYTES, 0, FIRST_PAGE_ENTRIES
+    while size < budget:
+        page = stream.read_after(shard, after, count)
+        entries += page
+        size += sum(len(fields.get(FIELD, b"")) for _, fields in page)
+        if len(page) < count:
+            break
+        after = page[-1][0]
+        count = max(1, min(PAGE_ENTRIES, (budget - size) * len(entries) // max(1, size)))
+    return entries
+
+
+def _note(connection: psycopg.Connection, shard: int, error: Exception) -> None:
+    """Writes down why the shard does not move, where that is not over in a moment."""
+    if isinstance(error, psycopg.Error) and is_passing(error):
+        return
+    with suppress(psycopg.Error), connection.transaction():
+        note_failure(connection, shard, f"{type(error).__name__}: {str(error).strip()}"[:500])

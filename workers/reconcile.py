@@ -1,0 +1,54 @@
+"""Do the stream and the position belong together? And what is done where they do not.
+
+Each trim leaves a mark in the stream: the newest entry known to be stored. It equals the position; or the one
+before, where a drain died between commit and trim. Anything else means that Redis lost data or was restored
+from an older file (or Postgres was): the stream went back in time. Then ids may be given anew that the
+position has already passed, and entries may lie before the position that no batch ever held.
+"""
+
+import psycopg
+import structlog
+
+from models.batch import store_entries
+from models.connections import Connections
+from models.entry_ids import NO_ENTRY, parse_entry_id
+from models.positions import Position, adopt_entries, note_went_back, stored_entries
+
+log = structlog.get_logger()
+
+PAGE_ENTRIES = 500
+_START = parse_entry_id(NO_ENTRY)
+
+
+def reconcile(connection: psycopg.Connection, held: Connections, shard: int, position: Position) -> bool:
+    """True where entries after the position may be drained now.
+
+    False where something was mended first, in the caller's transaction: commit it and call again.
+    """
+    mark = held.stream.stored_mark(shard) or _START
+    if mark == position.entry_id:
+        return True
+    if mark == position.previous_entry_id:  # a drain died between commit and trim
+        held.stream.trim(shard, position.entry_id)
+        return True
+    log.error("stream_went_back", shard=shard, stored=str(position.entry_id), stream_knows=str(mark))
+    note_went_back(connection, shard)
+    # First of all no new entry may get an id that the position has passed.
+    held.stream.raise_last_id(shard, position.entry_id)
+    return _adopt_page(connection, held, shard, position)
+
+
+def _adopt_page(connection: psycopg.Connection, held: Connections, shard: int, position: Position) -> bool:
+    """Stores those of the oldest entries before the position that no batch held; True once there are none left."""
+    entries = [entry for entry in held.stream.read_after(shard, _START, PAGE_ENTRIES) if entry[0] <= position.entry_id]
+    known = stored_entries(connection, shard, [entry_id for entry_id, _ in entries])
+    if new := [entry for entry in entries if entry[0] not in known]:
+        store_entries(connection, shard, held.stream.shards, new)
+        adopt_entries(connection, shard, [entry_id for entry_id, _ in new])
+        log.warning("entries_adopted", shard=shard, entries=len(new))
+        return False  # seen as known at the next call, after the commit, and only then removed
+    if entries:
+        held.stream.remove(shard, [entry_id for entry_id, _ in entries])
+        return False
+    held.stream.trim(shard, position.entry_id)
+    return True
