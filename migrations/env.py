@@ -20,9 +20,11 @@ _STATEMENT_SECONDS = 600
 
 def run() -> None:
     settings = load_settings()
-    connect = lambda **more: psycopg.connect(  # noqa: E731
-        settings.database_url, **connection_options("migrations", _STATEMENT_SECONDS), **more
-    )
+    options = connection_options("migrations", _STATEMENT_SECONDS)
+
+    def connect(autocommit: bool = False) -> psycopg.Connection:
+        return psycopg.connect(settings.database_url, **{**options, "autocommit": autocommit})
+
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=connect, poolclass=sqlalchemy.pool.NullPool)
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text("set lock_timeout = '60s'"))

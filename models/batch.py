@@ -17,9 +17,10 @@ from models.stream import FIELD, StreamEntry
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of a batch, in readings."""
+    """What became of a batch: readings in history, dead letters, devices whose live row was brought up to date."""
 
-    stored: int
+    entries: int
+    readings: int
     dead_letters: int
     devices: int
 
@@ -74,7 +75,7 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
             meters.add(origin, received, entry.meters)
         if entry.vehicles:
             vehicles.add(origin, received, entry.vehicles)
-    stored = devices = 0
+    readings = devices = 0
     kept = []
     for rows in (meters, vehicles):
         refused = copy_history(connection, rows.kind, rows.rows)
@@ -83,10 +84,10 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
     # Live rows are shared between shards: touched last, so that their locks are held shortest.
     for kind, rows in kept:
         devices += upsert_live(connection, kind, rows)
-        stored += len(rows)
+        readings += len(rows)
     if letters:
         bury(connection, letters)
-    return Stored(stored, len(letters), devices)
+    return Stored(len(entries), readings, len(letters), devices)
 
 
 def _tell_repeats_apart(rows: list[Row]) -> list[Row]:

@@ -56,6 +56,8 @@ def connection_options(role: str, statement_seconds: float) -> dict:
         "options": " ".join([*options, "-c timezone=UTC", "-c jit=off"]),
         "application_name": f"energy-{role}",
         "connect_timeout": CONNECT_SECONDS,
+        # One round trip a query; what belongs together says so with `connection.transaction()`.
+        "autocommit": True,
         # Planned with the values at hand: partitions are pruned by the planner, and a pooler may sit between.
         "prepare_threshold": None,
     }

@@ -38,7 +38,7 @@ class Partition:
 def ensure_partitions(connection: psycopg.Connection, *, days_ahead: int, today: date | None = None) -> list[str]:
     """Makes every day from the first managed one to `days_ahead` from today that is missing; returns their names.
 
-    Each partition is committed by itself, so what was made stays made. `connection` is in autocommit mode.
+    Each partition is committed by itself, so what was made stays made.
     Raises psycopg.errors.LockNotAvailable where a table stayed busy; call again later.
     """
     today = today or datetime.now(UTC).date()
@@ -60,8 +60,8 @@ def ensure_partitions(connection: psycopg.Connection, *, days_ahead: int, today:
 def drop_expired(connection: psycopg.Connection, *, keep_days: int, today: date | None = None) -> list[str]:
     """Detaches and drops the days that are wholly older than `keep_days`; returns their names.
 
-    `connection` is in autocommit mode: a concurrent detach can't run in a transaction. One that was
-    interrupted is finished first.
+    `connection` must be in autocommit mode, as those of our pools are: a concurrent detach can't run in a
+    transaction. One that was interrupted is finished first.
     """
     oldest_kept = (today or datetime.now(UTC).date()) - timedelta(days=keep_days)
     dropped = []

@@ -27,23 +27,20 @@ class Position:
 
 
 def lock_position(connection: psycopg.Connection, shard: int) -> Position | None:
-    """Takes the shard for this transaction; None where another drain has it. Makes the row at the first call."""
-    row = _select_for_update(connection, shard)
-    if row is None:
-        # Either there is no row yet, or another drain has it locked; then the insert does nothing.
-        connection.execute("insert into ingest_positions (shard) values (%s) on conflict do nothing", [shard])
-        row = _select_for_update(connection, shard)
-    if row is None:
-        return None
-    return Position(parse_entry_id(row[0]), parse_entry_id(row[1]), row[2])
-
-
-def _select_for_update(connection: psycopg.Connection, shard: int) -> tuple | None:
-    return connection.execute(
+    """Takes the shard for this transaction; None where another drain has it, or it has no position yet."""
+    row = connection.execute(
         f"""select entry_id, previous_entry_id, coalesce(failed_at > now() - interval '{REST_SECONDS} s', false)
             from ingest_positions where shard = %s for update skip locked""",
         [shard],
     ).fetchone()
+    return Position(parse_entry_id(row[0]), parse_entry_id(row[1]), row[2]) if row else None
+
+
+def create_position(connection: psycopg.Connection, shard: int) -> bool:
+    """Gives the shard its position before the first entry; False where it has one. A transaction of its own."""
+    with connection.transaction():
+        created = connection.execute("insert into ingest_positions (shard) values (%s) on conflict do nothing", [shard])
+    return created.rowcount == 1
 
 
 def move_position(

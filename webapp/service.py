@@ -30,7 +30,7 @@ def show_readiness():
     shown = {name: check.shown() for name, check in checks.items()}
     wrong = {name: [check.detail] for name, check in checks.items() if not check.ok}
     if wrong:
-        return error_response(503, f"Not ready: {', '.join(wrong)}", wrong, status="unavailable", checks=shown)
+        return error_response(503, f"Not ready: {', '.join(wrong)}", wrong, checks=shown)
     return {"status": "ready", "checks": shown}
 
 

@@ -8,6 +8,7 @@ the second finds the shard taken; lost, the sweep rings again.
 
 import time
 from contextlib import suppress
+from dataclasses import asdict
 
 import psycopg
 import redis
@@ -19,7 +20,7 @@ from models.connections import Connections
 from models.database import is_passing
 from models.entry_ids import EntryId
 from models.history import MostlyRefused
-from models.positions import lock_position, move_position, note_failure
+from models.positions import Position, create_position, lock_position, move_position, note_failure
 from models.stream import FIELD, StreamEntry, TelemetryStream
 from workers.app import app, connections
 from workers.reconcile import reconcile
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 FIRST_PAGE_ENTRIES = 64
 PAGE_ENTRIES = 5_000
 READING_BYTES = 40  # of an encoded entry, about
+
+NOTHING = Stored(entries=0, readings=0, dead_letters=0, devices=0)
 
 
 @app.task(name="workers.drain.drain")
@@ -74,30 +77,34 @@ def drain_batch(held: Connections, shard: int) -> Stored | None:
         try:
             with connection.transaction():
                 position = lock_position(connection, shard)
-                if position is None or position.resting:
+                if position and position.resting:
                     return None
-                if not reconcile(connection, held, shard, position):
-                    return Stored(0, 0, 0)
-                entries = read_batch(held.stream, shard, position.entry_id, held.settings.drain_batch_readings)
-                if not entries:
-                    return Stored(0, 0, 0)
-                stored = store_entries(connection, shard, held.stream.shards, entries)
-                ids = [entry_id for entry_id, _ in entries]
-                move_position(connection, shard, ids, readings=stored.stored, dead_letters=stored.dead_letters)
+                stored, last = _store_batch(connection, held, shard, position) if position else (None, None)
         except (psycopg.Error, MostlyRefused) as error:
             _note(connection, shard, error)
             raise
-    held.stream.trim(shard, ids[-1])
-    log.info(
-        "batch_stored",
-        shard=shard,
-        entries=len(entries),
-        readings=stored.stored,
-        dead_letters=stored.dead_letters,
-        devices=stored.devices,
-        seconds=round(time.monotonic() - started, 4),
-    )
+        is_new = position is None and create_position(connection, shard)
+    if position is None:
+        return drain_batch(held, shard) if is_new else None
+    if last:
+        held.stream.trim(shard, last)
+        log.info("batch_stored", shard=shard, seconds=round(time.monotonic() - started, 4), **asdict(stored))
     return stored
+
+
+def _store_batch(
+    connection: psycopg.Connection, held: Connections, shard: int, position: Position
+) -> tuple[Stored, EntryId | None]:
+    """Stores what comes after the position and moves it; the last entry stored, None where there was none."""
+    if not reconcile(connection, held, shard, position):
+        return NOTHING, None
+    entries = read_batch(held.stream, shard, position.entry_id, held.settings.drain_batch_readings)
+    if not entries:
+        return NOTHING, None
+    stored = store_entries(connection, shard, held.stream.shards, entries)
+    ids = [entry_id for entry_id, _ in entries]
+    move_position(connection, shard, ids, readings=stored.readings, dead_letters=stored.dead_letters)
+    return stored, ids[-1]
 
 
 def read_batch(stream: TelemetryStream, shard: int, after: EntryId, readings: int) -> list[StreamEntry]:

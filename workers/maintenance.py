@@ -29,7 +29,6 @@ def ensure_partitions() -> None:
     """Makes the days ahead, and drops the days past the retention where one is set."""
     held = connections()
     with held.database.connection() as connection:
-        connection.autocommit = True
         made = partitions.ensure_partitions(connection, days_ahead=held.settings.partition_days_ahead)
         dropped = (
             partitions.drop_expired(connection, keep_days=held.settings.retention_days)

@@ -1,7 +1,7 @@
 """Do the stream and the position belong together? And what is done where they do not.
 
 Each trim leaves a mark in the stream: the newest entry known to be stored. It equals the position; or the one
-before, where a drain died between commit and trim. Anything else means that Redis lost data or was restored
+before, with the stored entries still in the stream, where a drain died between commit and trim. Anything else means that Redis lost data or was restored
 from an older file (or Postgres was): the stream went back in time. Then ids may be given anew that the
 position has already passed, and entries may lie before the position that no batch ever held.
 """
@@ -28,7 +28,7 @@ def reconcile(connection: psycopg.Connection, held: Connections, shard: int, pos
     mark = held.stream.stored_mark(shard) or _START
     if mark == position.entry_id:
         return True
-    if mark == position.previous_entry_id:  # a drain died between commit and trim
+    if mark == position.previous_entry_id and held.stream.contains(shard, position.entry_id):
         held.stream.trim(shard, position.entry_id)
         return True
     log.error("stream_went_back", shard=shard, stored=str(position.entry_id), stream_knows=str(mark))
