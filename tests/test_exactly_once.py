@@ -35,9 +35,10 @@ def die(*_args, **_kwargs):
 
 def test_worker_killed_before_commit_leaves_nothing_and_loses_nothing(client, held, database, drain_all, monkeypatch):
     names = post(client, 6)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(drain_module, "move_position", die)
-        drain_batch(held, 0)
+        with pytest.raises(Killed):
+            drain_batch(held, 0)
     assert stored(database) == []
     drain_all()
     assert stored(database) == names

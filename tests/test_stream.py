@@ -1,0 +1,198 @@
+"""Both ends of the telemetry stream, on a real Redis; what a reply that got lost leaves behind."""
+
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import fakeredis
+import pytest
+
+from models.entry_ids import EntryId, parse_entry_id, parse_receipt, receipt, received_at
+from models.stream import (
+    PATIENCE_SECONDS,
+    Appended,
+    BacklogFull,
+    OutcomeUnknown,
+    StreamUnreachable,
+    TelemetryStream,
+    TokenReused,
+)
+
+
+@pytest.fixture
+def stream(held, broker):
+    stream = TelemetryStream(replace(held.settings, redis_timeout_seconds=0.5))
+    yield stream
+    stream.close()
+    broker.flushall()
+
+
+def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
+    first = stream.append(0, b"one")
+    second = stream.append(0, b"two")
+    assert (first.was_empty, second.was_empty) == (True, False)
+    assert [(id_, fields[b"v1"]) for id_, fields in stream.read_after(0, EntryId(0, 0), 10)] == [
+        (first.entry_id, b"one"),
+        (second.entry_id, b"two"),
+    ]
+    stream.trim(0, first.entry_id)
+    assert stream.stored_mark(0) == first.entry_id
+    assert (stream.backlog(0), stream.oldest(0)) == (1, second.entry_id)
+    assert not stream.contains(0, first.entry_id)
+    assert stream.backlog(1) == 0
+
+
+def test_the_bound_of_the_backlog_is_kept(stream, held):
+    bounded = TelemetryStream(replace(held.settings, stream_max_entries=6))
+    for _ in range(3):
+        bounded.append(0, b"x")
+    with pytest.raises(BacklogFull):
+        bounded.append(0, b"x")
+    bounded.append(1, b"x")
+    assert (bounded.backlog(0), bounded.backlog(1)) == (3, 1)
+
+
+def test_a_token_makes_an_append_happen_once(stream):
+    first = stream.append(0, b"x", token="key:1", fingerprint="f", answer=b"the answer, with blanks")
+    again = stream.append(0, b"x", token="key:1", fingerprint="f", answer=b"another answer")
+    assert again == Appended(first.entry_id, was_empty=False, replayed=True, answer=b"the answer, with blanks")
+    with pytest.raises(TokenReused):
+        stream.append(0, b"y", token="key:1", fingerprint="g")
+    assert stream.backlog(0) == 1
+
+
+def test_scripts_are_loaded_again_after_redis_forgot_them(stream, broker):
+    stream.append(0, b"x")
+    broker.script_flush()
+    stream.append(0, b"x")
+    assert stream.backlog(0) == 2
+
+
+def test_an_append_that_redis_gets_to_too_late_takes_nothing(stream, broker, servers):
+    """Redis stands still while the append waits in its socket: the device hears that nothing was taken, and that
+    stays true when Redis goes on."""
+    stream.append(0, b"x")
+    broker.execute_command("CLIENT", "PAUSE", int(PATIENCE_SECONDS * 1000) + 2500)
+    started = time.monotonic()
+    with pytest.raises((StreamUnreachable, OutcomeUnknown)):
+        stream.append(0, b"late")
+    assert time.monotonic() - started < PATIENCE_SECONDS + 2
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            broker.ping()
+            break
+        except OSError:
+            time.sleep(0.1)
+    time.sleep(0.5)
+    assert stream.backlog(0) == 1
+
+
+def test_an_append_whose_answer_got_lost_is_taken_once(stream, held, servers):
+    """A proxy cuts the connection after Redis took the append, before its answer arrives."""
+    proxy = LossyProxy(servers.redis_url)
+    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    lossy.append(0, b"before")
+    proxy.lose_next_answer()
+    appended = lossy.append(0, b"during")
+    assert proxy.lost == 1
+    assert stream.backlog(0) == 2
+    assert stream.contains(0, appended.entry_id)
+    proxy.refuse_connections()
+    lossy.close()
+
+
+def test_an_append_without_any_answer_is_called_unknown(stream, held, servers):
+    proxy = LossyProxy(servers.redis_url)
+    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    lossy.append(0, b"before")
+    proxy.lose_next_answer()
+    proxy.refuse_connections()
+    with pytest.raises(OutcomeUnknown):
+        lossy.append(0, b"during")
+    lossy.close()
+
+
+def test_ids_go_on_rising_from_where_they_are_told_to(stream, broker):
+    future = EntryId(int(time.time() * 1000) + 3_600_000, 7)
+    stream.raise_last_id(0, future)
+    assert stream.backlog(0) == 0
+    assert stream.append(0, b"x").entry_id > future
+    stream.append(1, b"x")
+    stream.raise_last_id(1, future)
+    assert stream.append(1, b"x").entry_id > future
+
+
+@pytest.mark.parametrize("text", ["3-1795218259495-0", "0-1-999"])
+def test_a_receipt_names_shard_and_entry(text):
+    shard, entry_id = parse_receipt(text)
+    assert receipt(shard, entry_id) == text
+
+
+@pytest.mark.parametrize("text", ["", "1", "1-2", "1-2-3-4", "a-2-3", "-1-2-3", "1-2-3\n", "٣-1-1", f"1-{1 << 43}-0"])
+def test_what_is_no_receipt_is_none(text):
+    assert parse_receipt(text) is None
+
+
+def test_entries_of_one_millisecond_are_received_in_order_and_never_together():
+    times = [received_at(shard, 4, EntryId(1_795_218_259_495, sequence)) for sequence in range(5) for shard in range(4)]
+    assert len(set(times)) == len(times)
+    assert times == sorted(times)
+    assert times[0] // 1000 == times[-1] // 1000 == 1_795_218_259_495
+
+
+def test_the_verdicts_of_admission_without_a_server(monkeypatch, held):
+    """A unit, on fakeredis: what the script answers is what the reader of its replies understands."""
+    fake = fakeredis.FakeRedis()
+    unit = TelemetryStream(replace(held.settings, stream_max_entries=2))
+    script = fake.register_script(unit._script.script)
+    far = int(time.time() * 1000) + 60_000
+    added = script(keys=["s", "t"], args=[b"x", far, 1, 60, b"f answer"])
+    assert unit._read_reply(added, "f").was_empty
+    assert unit._read_reply(script(keys=["s", "t"], args=[b"x", far, 1, 60, b"f answer"]), "f").replayed
+    with pytest.raises(BacklogFull):
+        unit._read_reply(script(keys=["s", "u"], args=[b"x", far, 1, 60, b""]), "")
+    with pytest.raises(StreamUnreachable):
+        unit._read_reply(script(keys=["s", "u"], args=[b"x", 1, 9, 60, b""]), "")
+    assert parse_entry_id(added[1]) == parse_entry_id(fake.xrange("s")[0][0])
+
+
+class LossyProxy:
+    """A proxy before Redis that can drop the answer to one append and cut the connection."""
+
+    def __init__(self, redis_url: str):
+        host, port = redis_url.removeprefix("redis://").split("/")[0].split(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.lost = 0
+        self._lose = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose_next_answer(self) -> None:
+        self._lose = True
+
+    def refuse_connections(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept, as close does not
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        with client, server:
+            while asked := client.recv(65536):
+                server.sendall(asked)
+                answer = server.recv(65536)
+                if self._lose and b"EVALSHA" in asked:
+                    self._lose = False
+                    self.lost += 1
+                    return
+                client.sendall(answer)
