@@ -12,16 +12,24 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Without `settings` they are those of the environment; a wrong one ends the process with its name.
     """
+    from webapp import commands
+
+    app = Flask(__name__, static_folder=None)
+    commands.init_app(app)
+    if commands.are_looked_up():
+        return app
+
     from webapp import analytics, devices, errors, ingest, json, mapping, metrics, openapi, requests, service
+    from webapp.extensions import new_breaker
 
     try:
         settings = settings or load_settings()
     except SettingsError as error:
         raise SystemExit(f"The settings are wrong, the service does not start:\n{error}") from None
     configure_logs(settings)
-    app = Flask(__name__, static_folder=None)
     app.json = json.MsgspecProvider(app)
     app.extensions["connections"] = connect_web(settings)
+    app.extensions["breaker"] = new_breaker()
     metrics.init_app(app)
     requests.init_app(app)
     errors.init_app(app)

@@ -1,0 +1,22 @@
+"""The operator's commands: `flask --app webapp --help`. Each opens what it needs, and only that."""
+
+import click
+from flask import Flask
+from flask.cli import FlaskGroup
+
+
+def init_app(app: Flask) -> None:
+    from webapp.commands import dead_letters, load, mapping, partitions, simulate
+
+    for command in (load.load, simulate.simulate, partitions.partitions, dead_letters.dead_letters, mapping.mapping):
+        app.cli.add_command(command)
+
+
+def are_looked_up() -> bool:
+    """Whether `flask` makes this application only to find a command in it.
+
+    Then no server is connected to: `load` and `simulate` talk HTTP, from machines that know no database. It is
+    not so for `flask run`, `shell` and `routes`, which ask for the application from within a command of theirs.
+    """
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)

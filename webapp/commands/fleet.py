@@ -1,0 +1,142 @@
+"""Simulated vehicles: what each and its meter tell at a given minute, the same whenever they are asked.
+
+A vehicle's day is drawn from its number and the date: a charge at night, a drive, a charge around noon, a drive.
+It starts and ends each day with the same state of charge, so that days fit together.
+"""
+
+import math
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import blake2b
+
+MINUTES_A_DAY = 24 * 60
+NOON = 12 * 60
+AMBIENT_TEMP = 18.0  # °C, the day's mean
+WARMING_MINUTES = 25.0  # until a battery has taken 63 % of what a load warms it
+STANDBY_KWH = 0.0005  # what a charger draws a minute without a vehicle charging
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the day, to minute `end`, over which the state of charge goes to `soc` percent."""
+
+    end: int
+    soc: float
+    is_charge: bool
+    warming: float  # °C above ambient that this load leads to in the long run
+
+
+@dataclass(frozen=True)
+class Vehicle:
+    number: int  # from 1
+
+    @property
+    def vehicle_id(self) -> str:
+        return f"SIM-V{self.number:03d}"
+
+    @property
+    def meter_id(self) -> str:
+        return f"SIM-M{self.number:03d}"
+
+    @property
+    def battery_kwh(self) -> float:
+        return (40.0, 52.0, 64.0, 77.0)[self.number % 4]
+
+    @property
+    def has_fault(self) -> bool:
+        """From noon on its charger loses a third of the energy, and the battery runs hot."""
+        return self.number % 12 == 3
+
+    @property
+    def is_degraded(self) -> bool:
+        return self.number % 12 == 7
+
+    @property
+    def forgets_soc(self) -> bool:
+        """Its state of charge is missing now and then."""
+        return self.number % 10 == 5
+
+    def efficiency(self, minute_of_day: int) -> float:
+        """DC/AC while charging."""
+        (draw,) = _draws(1, "efficiency", self.number)
+        if self.has_fault and minute_of_day >= NOON:
+            return 0.62
+        return 0.74 + 0.08 * draw if self.is_degraded else 0.87 + 0.09 * draw
+
+    def readings(self, minute: int) -> list[dict]:
+        """The meter's and the vehicle's reading of this minute since 1970, in the words of the contract."""
+        day, now = divmod(minute, MINUTES_A_DAY)
+        start, start_soc, phase, excess = _at(self.number, day, now)
+        wobble, sag, warmth, omission = _draws(4, "minute", self.number, minute)
+        share = (now - start) / (phase.end - start)
+        soc = start_soc + (phase.soc - start_soc) * share
+        dc = ac = 0.0
+        if phase.is_charge:
+            dc = self.battery_kwh * (phase.soc - start_soc) / 100 / (phase.end - start) * (0.97 + 0.06 * wobble)
+            ac = dc / self.efficiency(now)
+        fault_warmth = 9.0 if self.has_fault and now >= NOON else 0.0
+        # Coolest at four in the morning, warmest at four in the afternoon.
+        ambient = AMBIENT_TEMP - 6 * math.cos((now / 60 - 4) / 24 * 2 * math.pi)
+        timestamp = datetime.fromtimestamp(minute * 60, UTC)
+        vehicle = {
+            "vehicleId": self.vehicle_id,
+            "timestamp": timestamp,
+            "kwhDeliveredDc": round(dc, 5),
+            "batteryTemp": round(ambient + excess + fault_warmth + 0.4 * (warmth - 0.5), 2),
+        }
+        if not (self.forgets_soc and omission < 0.08):
+            vehicle["soc"] = round(soc, 2)
+        meter = {
+            "meterId": self.meter_id,
+            "timestamp": timestamp,
+            "kwhConsumedAc": round(ac + STANDBY_KWH, 5),
+            "voltage": round(231.5 - 3.0 * phase.is_charge + 3.0 * (sag - 0.5), 2),
+        }
+        return [meter, vehicle]
+
+
+def fleet(count: int) -> list[Vehicle]:
+    return [Vehicle(number) for number in range(1, count + 1)]
+
+
+@lru_cache(maxsize=200_000)
+def _plan(number: int, day: int) -> tuple[float, tuple[Phase, ...]]:
+    """The state of charge at midnight, and the phases of the day."""
+    (rest,) = _draws(1, "rest", number)
+    a, b, c, d, e, f, full, noon_low, noon_high, heat = _draws(10, "day", number, day)
+    midnight_soc = 22 + 18 * rest
+    night, leave, back = 20 + int(70 * a), 6 * 60 + int(90 * b), 10 * 60 + int(60 * c)
+    plug, unplug, home = back + 15 + int(60 * d), 13 * 60 + int(45 * e), 18 * 60 + int(120 * f)
+    low, high = 38 + 15 * noon_low, 72 + 16 * noon_high
+    return midnight_soc, (
+        Phase(night, midnight_soc, False, 0),
+        Phase(leave - 40, 88 + 10 * full, True, 6 + 3 * heat),
+        Phase(leave, 88 + 10 * full, False, 0),
+        Phase(back, low, False, 9 + 4 * heat),
+        Phase(plug, low, False, 0),
+        Phase(unplug, high, True, 13 + 5 * heat),
+        Phase(unplug + 60, high, False, 0),
+        Phase(home, midnight_soc, False, 9 + 4 * heat),
+        Phase(MINUTES_A_DAY, midnight_soc, False, 0),
+    )
+
+
+def _at(number: int, day: int, now: int) -> tuple[int, float, Phase, float]:
+    """The phase of this minute of the day, where it began, with which charge, and the warmth (°C) by now."""
+    soc, phases = _plan(number, day)
+    start, excess = 0, 0.0
+    for phase in phases:
+        minutes = min(now, phase.end) - start
+        excess = phase.warming + (excess - phase.warming) * math.exp(-minutes / WARMING_MINUTES)
+        if now < phase.end:
+            return start, soc, phase, excess
+        start, soc = phase.end, phase.soc
+    raise ValueError(f"a day has no minute {now}")
+
+
+def _draws(count: int, *of: object) -> tuple[float, ...]:
+    """Numbers in [0, 1) that are the same for the same question on every machine."""
+    digest = blake2b(repr(of).encode(), digest_size=2 * count).digest()
+    return tuple(number / 65536 for number in struct.unpack(f">{count}H", digest))
