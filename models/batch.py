@@ -67,7 +67,7 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
         received = received_at(shard, shards, entry_id)
         try:
             entry = decode_entry(fields[FIELD])
-        except (KeyError, msgspec.MsgspecError) as error:
+        except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             letters.append(_unreadable(shard, entry_id, received, fields, error))
             continue
         origin = _Origin(entry_id, entry.request_id, len(entry.meters) + len(entry.vehicles))

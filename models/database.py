@@ -1,5 +1,7 @@
 """Connections to Postgres: one pool a process, with the timeouts of the process's role, and what its errors mean."""
 
+from functools import partial
+
 import psycopg
 from psycopg_pool import ConnectionPool
 
@@ -11,6 +13,10 @@ WORKER_POOL_SIZE = 2
 WORKER_WAIT_SECONDS = 10.0
 LOCK_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 3
+# A web request that gets no connection, or none that answers, in this time is answered 503.
+WEB_WAIT_SECONDS = 0.5
+# A server that stands still can't time out its own statements: so long after they should have ended, we leave.
+PATIENCE_SECONDS = 1.0
 
 # SQLSTATE classes in which the row is at fault: data exception, integrity violation, raised by a trigger.
 # Anything else (connection, deadlock, disk full, shutdown, missing table, …) is no fault of the data.
@@ -21,7 +27,7 @@ _PASSING_CLASSES = ("", "08", "40", "55", "57")
 
 def open_web_pool(settings: Settings) -> ConnectionPool:
     """The pool of a web process: short waits, so that a request answers 503 rather than hangs."""
-    return _open_pool(settings, "web", settings.db_pool_size, settings.db_timeout_seconds, settings.db_timeout_seconds)
+    return _open_pool(settings, "web", settings.db_pool_size, WEB_WAIT_SECONDS, settings.db_timeout_seconds)
 
 
 def open_worker_pool(settings: Settings) -> ConnectionPool:
@@ -37,11 +43,41 @@ def _open_pool(settings: Settings, role: str, size: int, wait_seconds: float, st
         max_size=size,
         timeout=wait_seconds,
         reconnect_timeout=0,
-        check=ConnectionPool.check_connection,
+        connection_class=BoundedConnection,
+        check=_check,
         kwargs=connection_options(role, statement_seconds),
+        configure=partial(_bound, statement_seconds + PATIENCE_SECONDS),
         name=role,
         open=True,
     )
+
+
+class BoundedConnection(psycopg.Connection):
+    """A connection on which no wait is endless, whatever has become of the server.
+
+    A query that is not answered in time raises OperationalError and closes the connection.
+    """
+
+    patience_seconds = WORKER_STATEMENT_SECONDS + PATIENCE_SECONDS
+
+    def wait(self, gen, interval=0.1, timeout=None):
+        try:
+            return super().wait(gen, interval, timeout or self.patience_seconds)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()  # the answer may still come: never to be read as that of another query
+            raise psycopg.OperationalError("Postgres does not answer") from None
+
+
+def _bound(patience_seconds: float, connection: BoundedConnection) -> None:
+    connection.patience_seconds = patience_seconds
+
+
+def _check(connection: BoundedConnection) -> None:
+    """Whether a pooled connection still answers: asked before each use, for a moment only."""
+    usual = connection.patience_seconds
+    connection.patience_seconds = WEB_WAIT_SECONDS
+    ConnectionPool.check_connection(connection)
+    connection.patience_seconds = usual
 
 
 def connection_options(role: str, statement_seconds: float) -> dict:

@@ -10,6 +10,7 @@ from psycopg_pool import PoolTimeout
 from models.connections import Connections
 from models.partitions import days_ahead
 from models.positions import list_positions
+from models.reconcile import shards_astray
 
 # A backlog whose oldest entry is older than this, with a position that did not move for as long, is stuck.
 STUCK_SECONDS = 30
@@ -29,12 +30,11 @@ class Check:
 
 
 def check_readiness(held: Connections) -> dict[str, Check]:
-    """Postgres, Redis and the drains, each by name. Never raises for what is out of reach."""
+    """Postgres, Redis, the drains and the stream, each by name. Never raises for what is out of reach."""
     checks = {"postgres": _postgres(held), "redis": _redis(held)}
-    if checks["postgres"].ok and checks["redis"].ok:
-        checks["drain"] = _drain(held)
-    else:
-        checks["drain"] = Check(False, "can't be told without Postgres and Redis")
+    for name, check in (("drain", _drain), ("stream", _stream)):
+        both = checks["postgres"].ok and checks["redis"].ok
+        checks[name] = check(held) if both else Check(False, "can't be told without Postgres and Redis")
     return checks
 
 
@@ -83,3 +83,19 @@ def _drain(held: Connections) -> Check:
     if stuck:
         return Check(False, "; ".join(stuck))
     return Check(True, f"moves; the oldest entry is {oldest_age:.1f} s old")
+
+
+def _stream(held: Connections) -> Check:
+    """Do stream and positions belong together; and did they always, as far as anybody noted?"""
+    try:
+        with held.database.connection(timeout=POSTGRES_WAIT_SECONDS) as connection:
+            astray = shards_astray(connection, held.stream)
+            went_back = {row["shard"]: row["went_back_at"] for row in list_positions(connection) if row["went_back_at"]}
+    except (psycopg.Error, PoolTimeout, redis.RedisError) as error:
+        return Check(False, f"can't be told: {type(error).__name__}")
+    if astray:
+        return Check(False, f"went back in time: shards {astray}; the next drain mends it")
+    if went_back:
+        told = ", ".join(f"shard {shard} at {moment:%Y-%m-%dT%H:%M:%SZ}" for shard, moment in went_back.items())
+        return Check(True, f"went back in time and was mended: {told}; what was lost: docs/guarantees.md")
+    return Check(True, "belongs to the positions")

@@ -20,7 +20,7 @@ COPY_TYPES = {
 POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01, in microseconds since 1970-01-01
 
 # Rows a savepoint: what is copied again when one of them is refused.
-ROWS_PER_COPY = 4_000
+ROWS_PER_COPY = 1_000
 # A batch of which more than this share is refused, and at least so many rows, is our fault and not the data's.
 REFUSED_SHARE = 0.9
 REFUSED_AT_LEAST = 100

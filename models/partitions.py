@@ -71,12 +71,12 @@ def drop_expired(connection: psycopg.Connection, *, keep_days: int, today: date 
             connection.execute(f"drop table {name}")
             dropped.append(name)
         days = _days(connection, kind)
-        for day in sorted(day for day in days if day < oldest_kept):
-            name = days[day]
+        expired = sorted(day for day in days if day < oldest_kept)
+        for name in (days[day] for day in expired):
             connection.execute(f"alter table {kind.history} detach partition {name} concurrently")
             connection.execute(f"drop table {name}")
             dropped.append(name)
-        if dropped:
+        if expired:
             connection.execute(f"truncate {kind.history}_older")
     return dropped
 

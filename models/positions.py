@@ -112,7 +112,8 @@ def list_positions(connection: psycopg.Connection) -> list[dict]:
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "select shard, entry_id, moved_at, failure, failed_at, went_back_at from ingest_positions order by shard"
+            """select shard, entry_id, previous_entry_id, moved_at, failure, failed_at, went_back_at
+               from ingest_positions order by shard"""
         )
         .fetchall()
     )

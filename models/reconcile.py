@@ -1,9 +1,10 @@
 """Do the stream and the position belong together? And what is done where they do not.
 
 Each trim leaves a mark in the stream: the newest entry known to be stored. It equals the position; or the one
-before, with the stored entries still in the stream, where a drain died between commit and trim. Anything else means that Redis lost data or was restored
-from an older file (or Postgres was): the stream went back in time. Then ids may be given anew that the
-position has already passed, and entries may lie before the position that no batch ever held.
+before, with the stored entries still in the stream, where a drain died between commit and trim. Anything else
+means that Redis lost data or was restored from an older file (or Postgres was): the stream went back in time.
+Then ids may be given anew that the position has already passed, and entries may lie before the position that
+no batch ever held.
 """
 
 import psycopg
@@ -12,7 +13,8 @@ import structlog
 from models.batch import store_entries
 from models.connections import Connections
 from models.entry_ids import NO_ENTRY, parse_entry_id
-from models.positions import Position, adopt_entries, note_went_back, stored_entries
+from models.positions import Position, adopt_entries, list_positions, note_went_back, stored_entries
+from models.stream import TelemetryStream
 
 log = structlog.get_logger()
 
@@ -52,3 +54,17 @@ def _adopt_page(connection: psycopg.Connection, held: Connections, shard: int, p
         return False
     held.stream.trim(shard, position.entry_id)
     return True
+
+
+def shards_astray(connection: psycopg.Connection, stream: TelemetryStream) -> list[int]:
+    """The shards whose stream and position do not belong together now."""
+    shards = [position["shard"] for position in list_positions(connection)]
+    before = {shard: stream.stored_mark(shard) or _START for shard in shards}
+    positions = list_positions(connection)
+    # A shard that moved while we looked is being drained, and so reconciled.
+    return [
+        position["shard"]
+        for position in positions
+        if str(before.get(position["shard"])) not in (position["entry_id"], position["previous_entry_id"])
+        and (stream.stored_mark(position["shard"]) or _START) == before.get(position["shard"])
+    ]

@@ -30,6 +30,7 @@ class Settings:
     max_body_bytes: int  # bytes a request, after decompression
     max_clock_skew_seconds: int  # how far ahead of the server a reading's timestamp may be
     idempotency_ttl_seconds: int
+    ingest_fallback: str  # off; or direct: write into Postgres while Redis is away
 
     # Drain
     drain_linger_ms: int  # the age the oldest entry reaches before a batch is taken
@@ -76,6 +77,7 @@ def load_settings() -> Settings:
         "max_body_bytes": env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=at_least(1024)),
         "max_clock_skew_seconds": env.int("MAX_CLOCK_SKEW_SECONDS", 600, validate=validate.Range(0, 86_400)),
         "idempotency_ttl_seconds": env.int("IDEMPOTENCY_TTL_SECONDS", 86_400, validate=at_least(60)),
+        "ingest_fallback": env.str("INGEST_FALLBACK", "off", validate=validate.OneOf(["off", "direct"])),
         "drain_linger_ms": env.int("DRAIN_LINGER_MS", 50, validate=validate.Range(0, 5_000)),
         "drain_batch_readings": env.int("DRAIN_BATCH_READINGS", 20_000, validate=validate.Range(1, 200_000)),
         "drain_seconds": env.int("DRAIN_SECONDS", 10, validate=validate.Range(1, 30)),

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Sequence,
     Table,
     Text,
     text,
@@ -177,3 +178,6 @@ dead_letters = Table(
 )
 # Serves GET /v1/telemetry/receipts/{receipt}.
 Index("dead_letters_receipt", dead_letters.c.shard, dead_letters.c.entry_id)
+
+# Tells apart the entries of one millisecond that were written without Redis (models/direct.py).
+direct_entries = Sequence("direct_entries", minvalue=0, maxvalue=99, cycle=True, metadata=metadata)

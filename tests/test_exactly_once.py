@@ -228,6 +228,7 @@ def test_a_row_without_a_partition_is_not_the_rows_fault(client, held, database)
 def test_an_unreadable_entry_is_dead_lettered_and_stops_nothing(client, held, database, drain_all, broker):
     broker.xadd("telemetry:{0}", {"v1": b"\xc1"})
     broker.xadd("telemetry:{0}", {"v9": b"from a newer version"})
+    broker.xadd("telemetry:{0}", {"v1": b"\x93\x90\x90\xa1\xff"})  # a text that is not UTF-8
     names = post(client, 2)
     drain_all()
     assert stored(database) == names

@@ -36,6 +36,10 @@ select relname, reloptions, pg_get_partkeydef(oid) from pg_class
 where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
   and relname <> 'alembic_version' order by 1
 """
+SEQUENCES = """
+select sequencename, min_value, max_value, cycle, increment_by, data_type::text from pg_sequences
+where schemaname = 'public' order by 1
+"""
 
 
 @pytest.fixture
@@ -69,6 +73,7 @@ def catalogue(url: str) -> dict:
                 "indexes": INDEXES,
                 "constraints": CONSTRAINTS,
                 "storage": STORAGE,
+                "sequences": SEQUENCES,
             }.items()
         }
 

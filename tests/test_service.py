@@ -61,6 +61,7 @@ def test_live_answers_and_ready_names_each_part(client):
         "postgres": True,
         "redis": True,
         "drain": True,
+        "stream": True,
     }
 
 

@@ -5,7 +5,7 @@ from flask import Blueprint, request
 from models.performance import Performance, get_performance
 from models.settings import Settings
 from webapp.errors import ApiError
-from webapp.extensions import connections
+from webapp.extensions import connections, database
 from webapp.schemas import DEVICE_ID, AnalyticsWindowSchema, VehicleQuerySchema
 
 bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
@@ -57,7 +57,7 @@ def _performance(vehicle_id: str):
     start, end = schema.bounds(schema.load(request.args))
     if not DEVICE_ID.match(vehicle_id):
         raise ApiError(404, "Vehicle not found")
-    with connections().database.connection() as connection:
+    with database() as connection:
         performance = get_performance(connection, vehicle_id, start, end)
     if not performance.known:
         raise ApiError(404, "Vehicle not found")

@@ -13,7 +13,7 @@ from models.live import get_live, list_live
 from models.mapping import meters_now
 from models.readings import METER, VEHICLE, Kind
 from webapp.errors import ApiError
-from webapp.extensions import connections
+from webapp.extensions import connections, database
 from webapp.paging import decode_cursor, page
 from webapp.schemas import DEVICE_ID, HistoryPageSchema, LivePageSchema
 
@@ -29,7 +29,7 @@ def list_devices(kind: Kind):
     after = decode_cursor(query["cursor"], str)
     now = datetime.now(UTC)
     boundary = now - _offline_after()
-    with connections().database.connection() as connection:
+    with database() as connection:
         rows = list_live(
             connection,
             kind,
@@ -45,7 +45,7 @@ def list_devices(kind: Kind):
 
 def show_device(kind: Kind, device_id: str):
     now = datetime.now(UTC)
-    with connections().database.connection() as connection:
+    with database() as connection:
         row = get_live(connection, kind, _known_id(kind, device_id))
         if row is None:
             raise _not_found(kind)
@@ -56,7 +56,7 @@ def show_history(kind: Kind, device_id: str):
     query = HistoryPageSchema().load(request.args)
     after = decode_cursor(query["cursor"], datetime, datetime)
     window = {"start": query["start"], "end": query["end"], "after": after}
-    with connections().database.connection() as connection:
+    with database() as connection:
         if get_live(connection, kind, _known_id(kind, device_id)) is None:
             raise _not_found(kind)
         if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
@@ -141,7 +141,7 @@ def _csv(kind: Kind, device_id: str, window: dict, limit: int | None) -> Respons
 
 def _history_rows(kind: Kind, device_id: str, start, end, after) -> Iterator[dict]:
     while True:
-        with connections().database.connection() as connection:
+        with database() as connection:
             rows = list_history(connection, kind, device_id, limit=CSV_PAGE, start=start, end=end, after=after)
         yield from rows
         if len(rows) < CSV_PAGE:

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import redis
 import structlog
+from circuitbreaker import CircuitBreakerError
 from flask import Flask, Response, g, jsonify, request
 from marshmallow import ValidationError
 from psycopg_pool import PoolTimeout
@@ -35,7 +36,13 @@ def init_app(app: Flask) -> None:
     )
     app.register_error_handler(OutcomeUnknown, _outcome_unknown)
     app.register_error_handler(TokenReused, _token_reused)
-    for unavailable in (psycopg.OperationalError, PoolTimeout, redis.ConnectionError, redis.TimeoutError):
+    for unavailable in (
+        psycopg.OperationalError,
+        PoolTimeout,
+        CircuitBreakerError,
+        redis.ConnectionError,
+        redis.TimeoutError,
+    ):
         app.register_error_handler(unavailable, _unavailable)
     app.register_error_handler(Exception, _unexpected)
 

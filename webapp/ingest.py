@@ -12,13 +12,15 @@ from zlib import crc32
 import msgspec
 from flask import Blueprint, Response, g, request
 
+from models.direct import DIRECT_SHARD, store_direct
 from models.entry_ids import parse_receipt, receipt
 from models.readings import METER, VEHICLE, Entry, encode_entry
 from models.receipts import entry_state
+from models.stream import StreamUnreachable
 from webapp.bodies import Malformed, is_ndjson, read_body
 from webapp.decoding import Bounds, Decoded, TooManyReadings, decode
 from webapp.errors import ApiError
-from webapp.extensions import connections
+from webapp.extensions import connections, database
 from webapp.metrics import count_ingest
 from webapp.schemas import AtomicSchema
 from workers.doorbell import ring
@@ -59,12 +61,17 @@ def ingest(kind: str | None, status: int) -> Response:
         "rejected": decoded.rejected,
         **({"errors": decoded.errors} if decoded.errors else {}),
     }
+    payload = encode_entry(Entry(decoded.meters, decoded.vehicles, g.request_id))
     shard = _shard(key, settings.stream_shards)
-    appended = connections().stream.append(
-        shard,
-        encode_entry(Entry(decoded.meters, decoded.vehicles, g.request_id)),
-        **_once(key, body, f"{kind} {atomic} {ndjson}", {"status": status, "answer": answer}, settings),
-    )
+    once = _once(key, body, f"{kind} {atomic} {ndjson}", {"status": status, "answer": answer}, settings)
+    try:
+        appended = connections().stream.append(shard, payload, **once)
+    except StreamUnreachable:
+        if key or settings.ingest_fallback != "direct":
+            raise
+        entry_id = store_direct(connections(), payload)
+        count_ingest(decoded)
+        return {**answer, "receipt": receipt(DIRECT_SHARD, entry_id)}, status
     if appended.was_empty:
         ring(shard)
     headers = {}
@@ -92,9 +99,8 @@ def show_receipt(text: str):
     parsed = parse_receipt(text)
     if parsed is None:
         raise ApiError(404, "Receipt not found")
-    held = connections()
-    with held.database.connection() as connection:
-        state = entry_state(connection, held.stream, *parsed)
+    with database() as connection:
+        state = entry_state(connection, connections().stream, *parsed)
     if state is None:
         raise ApiError(404, "Receipt not found")
     return {"receipt": text, "state": state[0], "deadLetters": state[1]}

@@ -7,7 +7,7 @@ from flask import Blueprint, request
 from models.mapping import end_mapping, list_mappings, map_vehicle
 from webapp.bodies import read_json
 from webapp.errors import ApiError
-from webapp.extensions import connections
+from webapp.extensions import database
 from webapp.paging import decode_cursor, page
 from webapp.schemas import MappingPageSchema, MappingPairSchema, MappingSchema
 
@@ -19,7 +19,7 @@ MAX_BODY_BYTES = 16 * 1024
 @bp.post("")
 def create_mapping():
     mapping = MappingSchema().load(read_json(request, MAX_BODY_BYTES))
-    with connections().database.connection() as connection:
+    with database() as connection:
         row, is_new = map_vehicle(
             connection, mapping["vehicleId"], mapping["meterId"], mapping["valid_from"], mapping["valid_to"]
         )
@@ -30,7 +30,7 @@ def create_mapping():
 def show_mappings():
     query = MappingPageSchema().load(request.args)
     after = decode_cursor(query["cursor"], str, str, datetime | None)
-    with connections().database.connection() as connection:
+    with database() as connection:
         rows = list_mappings(connection, query["vehicleId"], after=after, limit=query["limit"] + 1)
     rows, following = page(rows, query["limit"], lambda row: (row["vehicle_id"], row["meter_id"], row["valid_from"]))
     return {"items": [_present(row) for row in rows], "next": following}
@@ -39,7 +39,7 @@ def show_mappings():
 @bp.delete("")
 def delete_mapping():
     pair = MappingPairSchema().load(request.args)
-    with connections().database.connection() as connection:
+    with database() as connection:
         ended = end_mapping(connection, pair["vehicleId"], pair["meterId"], datetime.now(UTC))
     if not ended:
         raise ApiError(404, "No such mapping is open")

@@ -21,9 +21,9 @@ from models.database import is_passing
 from models.entry_ids import EntryId
 from models.history import MostlyRefused
 from models.positions import Position, create_position, lock_position, move_position, note_failure
+from models.reconcile import reconcile
 from models.stream import FIELD, StreamEntry, TelemetryStream
 from workers.app import app, connections
-from workers.reconcile import reconcile
 
 log = structlog.get_logger()
 

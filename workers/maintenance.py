@@ -2,12 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
+import redis
 import structlog
+from psycopg_pool import PoolTimeout
 
 from models import partitions
-from models.positions import forget_batches, list_positions
+from models.direct import DIRECT_SHARD
+from models.positions import forget_batches
+from models.reconcile import shards_astray
+from models.settings import MAX_SHARDS
 from workers.app import app, connections
-from workers.drain import drain
+from workers.drain import drain, drain_batch
 
 log = structlog.get_logger()
 
@@ -16,12 +22,23 @@ log = structlog.get_logger()
 def sweep() -> None:
     """Rings for every shard with a backlog, so that a lost bell costs a second and never data.
 
-    Shards that were configured once are swept too: lowering STREAM_SHARDS leaves nothing behind.
+    Shards that were configured once are swept too: lowering STREAM_SHARDS leaves nothing behind. A stream that
+    went back in time is mended here where no reading comes to have it mended.
     """
     held = connections()
-    for shard in held.stream.known_shards():
-        if held.stream.backlog(shard):
-            drain.delay(shard)
+    idle = []
+    try:
+        for shard in held.stream.known_shards():
+            if held.stream.backlog(shard):
+                drain.delay(shard)
+            else:
+                idle.append(shard)
+        with held.database.connection() as connection:
+            astray = shards_astray(connection, held.stream)
+        for shard in set(idle) & set(astray):
+            drain_batch(held, shard)
+    except (redis.RedisError, psycopg.Error, PoolTimeout) as error:
+        log.warning("sweep_failed", error=type(error).__name__, reason=str(error).strip())
 
 
 @app.task(name="workers.maintenance.ensure_partitions")
@@ -45,5 +62,5 @@ def forget() -> None:
     held = connections()
     before = datetime.now(UTC) - timedelta(days=held.settings.receipt_retention_days)
     with held.database.connection() as connection:
-        for position in list_positions(connection):
-            forget_batches(connection, position["shard"], before)
+        for shard in [*range(MAX_SHARDS), DIRECT_SHARD]:
+            forget_batches(connection, shard, before)
