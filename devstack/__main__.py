@@ -1,7 +1,9 @@
 """`python -m devstack`: start the stack, say where it is, keep it until Ctrl-C or SIGTERM."""
 
+import os
 import signal
 import sys
+import threading
 
 
 def _stop(*_: object) -> None:
@@ -30,4 +32,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except SystemExit as stopped:
+        status = stopped.code
+    if threading.active_count() > 1:  # a terminal that takes no output would keep Python from ending, too
+        os._exit(status)
+    sys.exit(status)

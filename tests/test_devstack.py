@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,15 +29,14 @@ STOP_SECONDS = 30
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("energy")
-    # pytest keeps its folders to the owner, and the embedded Postgres of root belongs to another user.
-    for folder in (home, home.parent, home.parent.parent):
-        with contextlib.suppress(PermissionError):
-            folder.chmod(0o755)
-    for folder in ("log", "run"):
-        (home / folder).mkdir()
-    return home
+def home() -> Iterator[Path]:
+    # Not in pytest's folder: each session that starts closes that to others, and root's Postgres is another user.
+    with tempfile.TemporaryDirectory(prefix="energy-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        for name in ("log", "run"):
+            (home / name).mkdir()
+        yield home
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
@@ -331,7 +331,7 @@ class Stack:
 
     def status(self, path: str) -> int:
         try:
-            return urllib3.request("GET", self.url + path, retries=False, timeout=5).status
+            return urllib3.request("GET", self.url + path, retries=urllib3.Retry(0, redirect=2), timeout=5).status
         except urllib3.exceptions.HTTPError:
             return 0
 
@@ -356,7 +356,6 @@ def started(home: Path, port: int) -> Iterator[Stack]:
 def test_the_stack_runs_survives_a_kill_stops_and_finds_its_data_again(home: Path):
     port = server.free_port("127.0.0.1", 0)
     with started(home, port) as stack:
-        assert stack.status("/docs") == 200
         curl = next(line for line in stack.printed().splitlines() if line.startswith("curl "))
         answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
         assert '"accepted":2' in answer.replace(" ", "")
@@ -385,3 +384,10 @@ def test_the_stack_runs_survives_a_kill_stops_and_finds_its_data_again(home: Pat
     with started(home, port) as stack:
         assert stack.status("/v1/vehicles/V001") == 200
         assert stack.stop() == 0
+
+
+def test_the_printed_addresses_are_there(home: Path):
+    with started(home, server.free_port("127.0.0.1", 0)) as stack:
+        printed = re.findall(r"\| (?:ready|docs) +http://[^/]+(/\S*)", stack.printed())
+        assert printed == ["/", "/docs"]
+        assert [stack.status(path) for path in printed] == [200, 200]
