@@ -1,0 +1,28 @@
+# One image for web, worker, beat and migrations; docker-compose.yml says which of them a container is.
+
+# The dependencies, from wheels alone: no compiler is needed, so none can be left over.
+FROM python:3.12-slim AS build
+COPY requirements.txt .
+RUN python -m venv --without-pip /opt/venv \
+ && pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
+        --only-binary :all: --requirement requirements.txt
+
+FROM python:3.12-slim
+# A number, so that an orchestrator can tell that it is not root.
+RUN useradd --system --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+COPY --from=build /opt/venv /opt/venv
+# Only what runs; owned by root, so that the service can't change its own code.
+COPY alembic.ini celeryconfig.py ./
+COPY deploy/health.py deploy/
+COPY migrations migrations
+COPY models models
+COPY workers workers
+COPY webapp webapp
+USER 10001
+EXPOSE 8000
+# Without a command: the web, in one process. docker-compose.yml has the flags of a deployment.
+CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--factory", "--no-ws", "webapp:create_app"]
