@@ -41,6 +41,16 @@ redis.call('SET', KEYS[2], id .. ' ' .. ARGV[5], 'EX', ARGV[4])
 return {'added', id, backlog, now}
 """
 
+# Out of memory Redis refuses the marks of a trim too, unless its script has written before: it removes first.
+_TRIM = """
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+redis.call('SET', KEYS[2], ARGV[2])
+"""
+
+# Above this share of Redis's memory nothing is taken any more: the rest is the broker's, whose messages have the
+# backlog drained, and the trim's.
+MEMORY_SHARE = 0.9
+MEMORY_CHECK_SECONDS = 0.25
 # A generated token only has to outlive the attempts of one request.
 GENERATED_TOKEN_TTL_SECONDS = 60
 # How long a request asks again after its answer got lost, before its outcome is called unknown.
@@ -94,7 +104,9 @@ class TelemetryStream:
             socket_keepalive=True,
             max_connections=1000,
         )
-        self._script = self._redis.register_script(_APPEND)
+        self._append_script = self._redis.register_script(_APPEND)
+        self._trim_script = self._redis.register_script(_TRIM)
+        self._memory_checked_at = -MEMORY_CHECK_SECONDS
 
     def close(self) -> None:
         self._redis.close()
@@ -142,6 +154,7 @@ class TelemetryStream:
         except redis.RedisError as error:
             raise _NotSent(str(error)) from error
         try:
+            self._refuse_without_memory(connection)
             for _ in range(2):
                 # Half of the time we wait for the answer: what the script did not do by then, it won't do.
                 deadline = self._redis_now_ms(connection) + self._timeout * 500
@@ -154,6 +167,8 @@ class TelemetryStream:
             return reply
         except BusyLoadingError as error:
             raise _NotSent("Redis is loading its append-only file") from error
+        except BacklogFull:
+            raise
         except redis.ResponseError as error:  # refused by the server, with the script's first write at the latest
             if "OOM" in str(error):
                 raise BacklogFull("Redis is out of memory") from error
@@ -164,9 +179,19 @@ class TelemetryStream:
         finally:
             self._redis.connection_pool.release(connection)
 
+    def _refuse_without_memory(self, connection) -> None:
+        if time.monotonic() < self._memory_checked_at + MEMORY_CHECK_SECONDS:
+            return
+        connection.send_command("INFO", "memory")
+        told = dict(line.split(":", 1) for line in connection.read_response().decode().splitlines() if ":" in line)
+        bound = int(told["maxmemory"]) * MEMORY_SHARE
+        if 0 < bound < int(told["used_memory"]):
+            raise BacklogFull("Redis is nearly out of memory")
+        self._memory_checked_at = time.monotonic()
+
     def _evaluate(self, connection, arguments: tuple) -> list:
         try:
-            connection.send_command("EVALSHA", self._script.sha, *arguments)
+            connection.send_command("EVALSHA", self._append_script.sha, *arguments)
             return connection.read_response()
         except NoScriptError:
             connection.send_command("EVAL", _APPEND, *arguments)
@@ -201,10 +226,8 @@ class TelemetryStream:
 
     def trim(self, shard: int, entry_id: EntryId) -> None:
         """Removes the entries up to and with `entry_id`, which Postgres has, and notes that it has them."""
-        with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.xtrim(_stream_key(shard), minid=str(entry_id.next), approximate=False)
-            pipeline.set(f"{_stream_key(shard)}:stored", str(entry_id))
-            pipeline.execute()
+        keys = [_stream_key(shard), f"{_stream_key(shard)}:stored"]
+        self._trim_script(keys=keys, args=[str(entry_id.next), str(entry_id)])
 
     def remove(self, shard: int, entries: list[EntryId]) -> None:
         """Removes single entries that Postgres has."""

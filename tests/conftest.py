@@ -5,6 +5,7 @@ free ports, in a folder of their own. The database is made by the migrations. fa
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,12 +27,13 @@ class Servers:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory) -> Iterator[Servers]:
+def servers() -> Iterator[Servers]:
     """Postgres and Redis, with the settings that the product runs on, and the schema at head."""
-    home = tmp_path_factory.mktemp("servers")
+    # Not in pytest's own folder: for root that is closed to the user that Postgres then runs as.
     with (
-        server.running(postgres_server.prepare(home)) as database_url,
-        server.running(redis_server.prepare(home)) as redis_url,
+        tempfile.TemporaryDirectory(prefix="energy-tests-", ignore_cleanup_errors=True) as folder,
+        server.running(postgres_server.prepare(Path(folder))) as database_url,
+        server.running(redis_server.prepare(Path(folder))) as redis_url,
     ):
         os.environ.update(DATABASE_URL=database_url, REDIS_URL=redis_url, LOG_LEVEL="WARNING")
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, check=True)

@@ -106,7 +106,7 @@ def test_a_failing_database_costs_time_and_no_data(client, held, database, drain
 def test_the_drain_task_swallows_what_passes_and_rings_no_bell_for_it(client, held, monkeypatch, drain_all):
     post(client, 2)
     rung = []
-    monkeypatch.setattr(drain_module.drain, "delay", rung.append)
+    monkeypatch.setattr(drain_module, "ring", rung.append)
     with monkeypatch.context() as patch:
         patch.setattr(drain_module, "store_entries", lambda *_: (_ for _ in ()).throw(errors.DeadlockDetected()))
         drain_module.drain(0)
@@ -117,7 +117,7 @@ def test_the_drain_task_swallows_what_passes_and_rings_no_bell_for_it(client, he
 def test_a_drain_whose_time_is_over_rings_for_itself(client, held, monkeypatch, drain_all):
     post(client, 2)
     rung = []
-    monkeypatch.setattr(drain_module.drain, "delay", rung.append)
+    monkeypatch.setattr(drain_module, "ring", rung.append)
     monkeypatch.setattr(drain_module.time, "monotonic", iter(range(0, 1000, 11)).__next__)
     drain_module.drain(0)
     assert rung == [0]

@@ -281,6 +281,27 @@ def test_a_redis_out_of_memory_answers_503_and_takes_nothing(client, held, broke
     assert client.post("/v1/telemetry", json=meter()).status_code == 202
 
 
+def test_a_redis_out_of_memory_is_still_drained(client, held, broker, drain_all, database):
+    client.post("/v1/telemetry", json=meter())
+    before = broker.config_get("maxmemory")["maxmemory"]
+    broker.config_set("maxmemory", 1)
+    try:
+        drain_all()
+        assert database.execute("select count(*) from meter_readings_history").fetchone()[0] == 1
+    finally:
+        broker.config_set("maxmemory", before)
+
+
+def test_a_bell_that_cannot_be_rung_is_not_the_devices_affair(client, held, monkeypatch):
+    import redis
+
+    def refuse(*_args, **_kwargs):
+        raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'")
+
+    monkeypatch.setattr("workers.doorbell.app.send_task", refuse)
+    assert client.post("/v1/telemetry", json=meter()).status_code == 202
+
+
 def test_a_redis_out_of_reach_answers_503(client, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0")
     answer = client.post("/v1/telemetry", json=meter())

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,13 +18,13 @@ URL = "/v1/analytics/performance/V001"
 
 
 @pytest.fixture(scope="module")
-def other_postgres(servers, tmp_path_factory):
+def other_postgres(servers):
     """A Postgres of our own to stop, freeze and start again; yields its URL and its process id."""
-    home = tmp_path_factory.mktemp("postgres")
-    prepared = postgres_server.prepare(home)
-    with server.running(prepared) as url:
-        pid = int(next(home.rglob("postmaster.pid")).read_text().splitlines()[0])
-        yield url, pid
+    with tempfile.TemporaryDirectory(prefix="energy-tests-", ignore_cleanup_errors=True) as folder:
+        prepared = postgres_server.prepare(Path(folder))
+        with server.running(prepared) as url:
+            pid = int(next(Path(folder).rglob("postmaster.pid")).read_text().splitlines()[0])
+            yield url, pid
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_the_verdicts_of_admission_without_a_server(monkeypatch, held):
     """A unit, on fakeredis: what the script answers is what the reader of its replies understands."""
     fake = fakeredis.FakeRedis()
     unit = TelemetryStream(replace(held.settings, stream_max_entries=2))
-    script = fake.register_script(unit._script.script)
+    script = fake.register_script(unit._append_script.script)
     far = int(time.time() * 1000) + 60_000
     added = script(keys=["s", "t"], args=[b"x", far, 1, 60, b"f answer"])
     assert unit._read_reply(added, "f").was_empty

@@ -1,9 +1,10 @@
 """The doorbell: tells the workers that a shard has something to drain."""
 
+import redis
 import structlog
 from kombu.exceptions import OperationalError
 
-from workers.drain import drain
+from workers.app import app
 
 log = structlog.get_logger()
 
@@ -11,6 +12,6 @@ log = structlog.get_logger()
 def ring(shard: int) -> None:
     """Rings once, without waiting for anybody. A bell that can't be rung costs a second: the sweep rings again."""
     try:
-        drain.apply_async([shard], retry=False)
-    except OperationalError as error:
+        app.send_task("workers.drain.drain", [shard], retry=False)
+    except (OperationalError, redis.RedisError) as error:  # the broker away, or out of memory
         log.warning("bell_not_rung", shard=shard, reason=str(error))

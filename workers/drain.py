@@ -24,6 +24,7 @@ from models.positions import Position, create_position, lock_position, move_posi
 from models.reconcile import reconcile
 from models.stream import FIELD, StreamEntry, TelemetryStream
 from workers.app import app, connections
+from workers.doorbell import ring
 
 log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ def drain(shard: int) -> None:
         # The entries stay where they are and the sweep rings again.
         log.warning("drain_failed", shard=shard, error=type(error).__name__, reason=str(error).strip())
         return
-    drain.delay(shard)
+    ring(shard)
 
 
 def linger(held: Connections, shard: int) -> None:

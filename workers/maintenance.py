@@ -13,7 +13,8 @@ from models.positions import forget_batches
 from models.reconcile import shards_astray
 from models.settings import MAX_SHARDS
 from workers.app import app, connections
-from workers.drain import drain, drain_batch
+from workers.doorbell import ring
+from workers.drain import drain_batch
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ def sweep() -> None:
     try:
         for shard in held.stream.known_shards():
             if held.stream.backlog(shard):
-                drain.delay(shard)
+                ring(shard)
             else:
                 idle.append(shard)
         with held.database.connection() as connection:
