@@ -5,6 +5,8 @@ from flask import Flask
 from models.connections import connect_web
 from models.logs import configure_logs
 from models.settings import Settings, SettingsError, load_settings
+from webapp import analytics, commands, devices, errors, ingest, json, mapping, metrics, openapi, requests, service
+from webapp.extensions import new_breaker
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -12,28 +14,25 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Without `settings` they are those of the environment; a wrong one ends the process with its name.
     """
-    from webapp import commands
-
     app = Flask(__name__, static_folder=None)
     commands.init_app(app)
     if commands.are_looked_up():
         return app
-
-    from webapp import analytics, devices, errors, ingest, json, mapping, metrics, openapi, requests, service
-    from webapp.extensions import new_breaker
-
-    try:
-        settings = settings or load_settings()
-    except SettingsError as error:
-        raise SystemExit(f"The settings are wrong, the service does not start:\n{error}") from None
+    settings = settings or _settings_or_exit()
     configure_logs(settings)
     app.json = json.MsgspecProvider(app)
     app.extensions["connections"] = connect_web(settings)
     app.extensions["breaker"] = new_breaker()
-    metrics.init_app(app)
-    requests.init_app(app)
-    errors.init_app(app)
+    for module in (metrics, requests, errors):
+        module.init_app(app)
     for module in (ingest, devices, mapping, analytics, service):
         app.register_blueprint(module.bp)
     openapi.init_app(app)
     return app
+
+
+def _settings_or_exit() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise SystemExit(f"The settings are wrong, the service does not start:\n{error}") from None

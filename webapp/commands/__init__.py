@@ -4,10 +4,10 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
+from webapp.commands import dead_letters, load, mapping, partitions, simulate
+
 
 def init_app(app: Flask) -> None:
-    from webapp.commands import dead_letters, load, mapping, partitions, simulate
-
     for command in (load.load, simulate.simulate, partitions.partitions, dead_letters.dead_letters, mapping.mapping):
         app.cli.add_command(command)
 
