@@ -1,0 +1,64 @@
+"""The document put together: what the service is, its components, its operations."""
+
+from itertools import chain
+
+from apispec import APISpec
+
+from models.settings import Settings
+from webapp.openapi import analytics, answers, components, devices, ingest, mapping, service
+from webapp.openapi.fields import OPENAPI_VERSION
+from webapp.version import VERSION
+
+DESCRIPTION = """\
+Takes in the readings of smart meters (AC side) and electric vehicles (DC side), keeps every one of them, and tells
+what each vehicle does with its energy.
+
+**The answer is a promise:** an accepted reading reaches history, or the dead letters with a reason. It is given
+only after the reading is on disk, in the append-only file of Redis or in Postgres. Any other answer says whether
+anything was taken.
+
+- Times are ISO 8601 with a zone; answers give them in UTC.
+- Lists come in pages: pass `next` as `cursor` until it is `null`. A cursor is opaque.
+- A reading sent twice does no harm: history keeps both submissions, analytics count that device and instant once,
+  and the last accepted submission wins.
+- Every answer has an `X-Request-ID`. Every error has the shape `Error`: unknown paths (404) and methods a path
+  does not have (405, with `Allow`) as well.
+"""
+
+TAGS = {
+    "Ingest": "Devices send readings here.",
+    "Live state": "The newest reading of each device, and all before it.",
+    "Mapping": "Which meter feeds which vehicle's charger.",
+    "Analytics": "Energy in, energy out, and the battery's temperature.",
+    "Service": "The service itself: name, health, figures, this document.",
+}
+
+
+def build_document(settings: Settings) -> dict:
+    """The OpenAPI document of a service with these settings."""
+    spec = APISpec(
+        title="Energy Ingestion Engine",
+        version=VERSION,
+        openapi_version=OPENAPI_VERSION,
+        info={"description": DESCRIPTION},
+        servers=[{"url": "/"}],
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+    )
+    for name, component in components.schemas(settings).items():
+        spec.components.schema(name, component)
+    for name, component in answers.HEADERS.items():
+        spec.components.header(name, component)
+    for name, component in answers.parameters(settings).items():
+        spec.components.parameter(name, component["in"], component)
+    for name, component in answers.errors(settings).items():
+        spec.components.response(name, component)
+    parts = (
+        ingest.operations(settings),
+        devices.operations(),
+        mapping.operations(),
+        analytics.operations(),
+        service.operations(),
+    )
+    for path, method, operation in chain.from_iterable(parts):
+        spec.path(path, operations={method: operation})
+    return spec.to_dict()
