@@ -75,6 +75,7 @@ def environment(settings: Settings, database_url: str, redis_url: str) -> dict[s
         "ENERGY_API_URL": settings.url,
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "PYTHONUNBUFFERED": "1",
+        "LOG_FORMAT": os.environ.get("LOG_FORMAT") or "console",  # for the person at this terminal
         # Said by Celery to root, at length; this is for development.
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS") or "ignore:You're running the worker with superuser",
     }

@@ -63,7 +63,7 @@ def ingest(kind: str | None, status: int) -> Response:
     }
     payload = encode_entry(Entry(decoded.meters, decoded.vehicles, g.request_id))
     shard = _shard(key, settings.stream_shards)
-    once = _once(key, body, f"{kind} {atomic} {ndjson}", {"status": status, "answer": answer}, settings)
+    once = _once(key, body, f"{kind} {status} {atomic} {ndjson}", {"status": status, "answer": answer}, settings)
     try:
         appended = connections().stream.append(shard, payload, **once)
     except StreamUnreachable:
@@ -132,7 +132,7 @@ def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
         raise ApiError(
-            422, "Validation failed", {"Idempotency-Key": [f"Must have 1–{MAX_IDEMPOTENCY_KEY} characters."]}
+            422, "Validation failed", {"Idempotency-Key": [f"Must have 1–{MAX_IDEMPOTENCY_KEY} ASCII characters."]}
         )
     return key
 

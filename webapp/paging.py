@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from marshmallow import ValidationError
 
+from webapp.schemas import DEVICE_ID
+
 
 def encode_cursor(*key: Any) -> str:
     """The key of a page's last item."""
@@ -19,9 +21,12 @@ def decode_cursor(cursor: str | None, *types: type) -> tuple | None:
         return None
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        return msgspec.msgpack.decode(packed, type=tuple[types])
+        key = msgspec.msgpack.decode(packed, type=tuple[types])
     except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise ValidationError("Must be the `next` of a page of this list.", "cursor") from None
+        key = ()
+    if not key or not all(DEVICE_ID.match(part) for part in key if isinstance(part, str)):
+        raise ValidationError("Must be the `next` of a page of this list.", "cursor")
+    return key
 
 
 def page(items: list, limit: int, key) -> tuple[list, str | None]:
