@@ -136,7 +136,7 @@ class TelemetryStream:
         maybe_taken = False
         while True:
             try:
-                reply = self._try_append(keys, payload, values)
+                reply = self._try_append(keys, payload, values, is_first=not maybe_taken)
             except _NotSent as error:
                 if not maybe_taken:
                     raise StreamUnreachable(str(error)) from error
@@ -148,16 +148,17 @@ class TelemetryStream:
                 raise OutcomeUnknown("the answer of Redis got lost")
             time.sleep(_PAUSE_SECONDS)
 
-    def _try_append(self, keys: tuple, payload: bytes, values: tuple) -> list:
+    def _try_append(self, keys: tuple, payload: bytes, values: tuple, is_first: bool) -> list:
         try:
             connection = self._redis.connection_pool.get_connection()
         except redis.RedisError as error:
             raise _NotSent(str(error)) from error
         try:
-            self._refuse_without_memory(connection)
+            if is_first:  # later only the script may say no: it looks first for what may have been taken
+                self._look_around(connection)
             for _ in range(2):
                 # Half of the time we wait for the answer: what the script did not do by then, it won't do.
-                deadline = self._redis_now_ms(connection) + self._timeout * 500
+                deadline = time.monotonic() * 1000 + self._clock_offset_ms + self._timeout * 500
                 arguments = (2, *keys, payload, int(deadline), self._shard_max_entries, *values)
                 reply = self._evaluate(connection, arguments)
                 if reply[0] in (b"late", b"added"):
@@ -165,10 +166,10 @@ class TelemetryStream:
                 if reply[0] != b"late":  # once more with Redis's clock as it just told it
                     break
             return reply
+        except (BacklogFull, _NotSent):
+            raise
         except BusyLoadingError as error:
             raise _NotSent("Redis is loading its append-only file") from error
-        except BacklogFull:
-            raise
         except redis.ResponseError as error:  # refused by the server, with the script's first write at the latest
             if "OOM" in str(error):
                 raise BacklogFull("Redis is out of memory") from error
@@ -179,15 +180,26 @@ class TelemetryStream:
         finally:
             self._redis.connection_pool.release(connection)
 
-    def _refuse_without_memory(self, connection) -> None:
-        if time.monotonic() < self._memory_checked_at + MEMORY_CHECK_SECONDS:
-            return
-        connection.send_command("INFO", "memory")
-        told = dict(line.split(":", 1) for line in connection.read_response().decode().splitlines() if ":" in line)
+    def _look_around(self, connection) -> None:
+        """What an append must know beforehand: Redis's clock, once, and its memory, every so often."""
+        try:
+            if self._clock_offset_ms is None:
+                connection.send_command("TIME")
+                seconds, microseconds = map(int, connection.read_response())
+                self._clock_offset_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
+            if time.monotonic() >= self._memory_checked_at + MEMORY_CHECK_SECONDS:
+                connection.send_command("INFO", "memory")
+                self._refuse_without_memory(connection.read_response().decode())
+                self._memory_checked_at = time.monotonic()
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            connection.disconnect()
+            raise _NotSent(str(error)) from error
+
+    def _refuse_without_memory(self, info: str) -> None:
+        told = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         bound = int(told["maxmemory"]) * MEMORY_SHARE
         if 0 < bound < int(told["used_memory"]):
             raise BacklogFull("Redis is nearly out of memory")
-        self._memory_checked_at = time.monotonic()
 
     def _evaluate(self, connection, arguments: tuple) -> list:
         try:
@@ -196,13 +208,6 @@ class TelemetryStream:
         except NoScriptError:
             connection.send_command("EVAL", _APPEND, *arguments)
             return connection.read_response()
-
-    def _redis_now_ms(self, connection) -> float:
-        if self._clock_offset_ms is None:
-            connection.send_command("TIME")
-            seconds, microseconds = map(int, connection.read_response())
-            self._clock_offset_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
-        return time.monotonic() * 1000 + self._clock_offset_ms
 
     def _read_reply(self, reply: list, fingerprint: str) -> Appended:
         verdict, detail = reply[0], reply[1]
