@@ -12,7 +12,7 @@ import structlog
 
 from models.batch import store_entries
 from models.connections import Connections
-from models.entry_ids import NO_ENTRY, parse_entry_id
+from models.entry_ids import NO_ENTRY, EntryId, parse_entry_id
 from models.positions import Position, adopt_entries, list_positions, note_went_back, stored_entries
 from models.stream import TelemetryStream
 
@@ -30,17 +30,24 @@ def reconcile(connection: psycopg.Connection, held: Connections, shard: int, pos
     mark = held.stream.stored_mark(shard) or _START
     if mark == position.entry_id:
         return True
-    if mark == position.previous_entry_id and held.stream.contains(shard, position.entry_id):
-        held.stream.trim(shard, position.entry_id)
-        return True
+    if mark == position.previous_entry_id:
+        if held.stream.contains(shard, position.entry_id):
+            held.stream.trim(shard, position.entry_id, mark=mark)
+            return True
+        # The drain before us may have trimmed it since we asked for the mark: then that has moved, too.
+        mark = held.stream.stored_mark(shard) or _START
+        if mark == position.entry_id:
+            return True
     log.error("stream_went_back", shard=shard, stored=str(position.entry_id), stream_knows=str(mark))
     note_went_back(connection, shard)
     # First of all no new entry may get an id that the position has passed.
     held.stream.raise_last_id(shard, position.entry_id)
-    return _adopt_page(connection, held, shard, position)
+    return _adopt_page(connection, held, shard, position, mark)
 
 
-def _adopt_page(connection: psycopg.Connection, held: Connections, shard: int, position: Position) -> bool:
+def _adopt_page(
+    connection: psycopg.Connection, held: Connections, shard: int, position: Position, mark: EntryId
+) -> bool:
     """Stores those of the oldest entries before the position that no batch held; True once there are none left."""
     entries = [entry for entry in held.stream.read_after(shard, _START, PAGE_ENTRIES) if entry[0] <= position.entry_id]
     known = stored_entries(connection, shard, [entry_id for entry_id, _ in entries])
@@ -52,7 +59,7 @@ def _adopt_page(connection: psycopg.Connection, held: Connections, shard: int, p
     if entries:
         held.stream.remove(shard, [entry_id for entry_id, _ in entries])
         return False
-    held.stream.trim(shard, position.entry_id)
+    held.stream.trim(shard, position.entry_id, mark=mark)
     return True
 
 

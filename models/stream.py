@@ -42,9 +42,10 @@ return {'added', id, backlog, now}
 """
 
 # Out of memory Redis refuses the marks of a trim too, unless its script has written before: it removes first.
+# One that comes late, after another drain went on, finds another mark than its own and leaves that alone.
 _TRIM = """
 redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
-redis.call('SET', KEYS[2], ARGV[2])
+if (redis.call('GET', KEYS[2]) or '0-0') == ARGV[3] then redis.call('SET', KEYS[2], ARGV[2]) end
 """
 
 # Above this share of Redis's memory nothing is taken any more: the rest is the broker's, whose messages have the
@@ -229,10 +230,13 @@ class TelemetryStream:
         found = self._redis.xrange(_stream_key(shard), min=f"({entry_id}", count=count)
         return [(parse_entry_id(id_), fields) for id_, fields in found]
 
-    def trim(self, shard: int, entry_id: EntryId) -> None:
-        """Removes the entries up to and with `entry_id`, which Postgres has, and notes that it has them."""
+    def trim(self, shard: int, entry_id: EntryId, *, mark: EntryId) -> None:
+        """Removes the entries up to and with `entry_id`, which Postgres has, and marks that it has them.
+
+        `mark` is the one that this replaces; where another stands by now, another drain went on, and it stays.
+        """
         keys = [_stream_key(shard), f"{_stream_key(shard)}:stored"]
-        self._trim_script(keys=keys, args=[str(entry_id.next), str(entry_id)])
+        self._trim_script(keys=keys, args=[str(entry_id.next), str(entry_id), str(mark)])
 
     def remove(self, shard: int, entries: list[EntryId]) -> None:
         """Removes single entries that Postgres has."""

@@ -59,7 +59,8 @@ def test_devices_are_paged_in_the_order_of_their_ids(client, send):
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=1001", "limit=x", "online=maybe", "cursor=!", "cursor=AAAA", "cursor=%00", "cursor=kaNhAGI"]
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "online=maybe", "cursor=!", "cursor=AAAA", "cursor=%00", "cursor=kaNhAGI"],
 )
 def test_a_bad_page_is_refused(client, query):
     answer = client.get(f"/v1/vehicles?{query}")

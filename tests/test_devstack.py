@@ -331,7 +331,9 @@ class Stack:
 
     def status(self, path: str) -> int:
         try:
-            return urllib3.request("GET", self.url + path, retries=urllib3.Retry(connect=0, read=0, redirect=2), timeout=5).status
+            return urllib3.request(
+                "GET", self.url + path, retries=urllib3.Retry(connect=0, read=0, redirect=2), timeout=5
+            ).status
         except urllib3.exceptions.HTTPError:
             return 0
 

@@ -59,6 +59,29 @@ def test_worker_killed_after_commit_does_not_duplicate_history(client, held, dat
     assert held.stream.backlog(0) == 0
 
 
+def test_a_drain_overtaken_between_commit_and_trim_does_not_put_the_mark_back(client, held, database, monkeypatch):
+    """Its trim comes when another drain has stored and trimmed more: that is no stream that went back in time."""
+    with_lag = []
+    trim = held.stream.trim
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            stream_module.TelemetryStream, "trim", lambda _self, *args, **named: with_lag.append((args, named))
+        )
+        post(client, 2)
+        drain_batch(held, 0)
+        drain_batch(held, 1)
+    names = post(client, 8, start=10)
+    drain_module.drain(0)
+    drain_module.drain(1)
+    for args, named in with_lag:
+        trim(*args, **named)
+    post(client, 2, start=50)
+    drain_module.drain(0)
+    drain_module.drain(1)
+    assert database.execute("select count(*) from ingest_positions where went_back_at is not null").fetchone()[0] == 0
+    assert set(names) <= set(stored(database))
+
+
 def test_two_drains_of_one_shard_do_not_both_write(client, held, database, drain_all):
     names = post(client, 200)
     start = threading.Barrier(8)

@@ -88,7 +88,7 @@ def drain_batch(held: Connections, shard: int) -> Stored | None:
     if position is None:
         return drain_batch(held, shard) if is_new else None
     if last:
-        held.stream.trim(shard, last)
+        held.stream.trim(shard, last, mark=position.entry_id)
         log.info("batch_stored", shard=shard, seconds=round(time.monotonic() - started, 4), **asdict(stored))
     return stored
 
