@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format clean
+.PHONY: help up test chaos lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ up: $(VENV)/.installed ## the whole stack on this machine, until Ctrl-C
 
 test: $(VENV)/.installed-dev ## all tests; ARGS= goes to pytest
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## faults at random under load, then an audit; MINUTES=10 RATE=4000 ARGS=--help
+	@exec $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff: rules and format
 	@$(BIN)/python -m ruff check . && exec $(BIN)/python -m ruff format --check .

@@ -10,7 +10,7 @@ from alembic import context
 
 from models.database import connection_options
 from models.partitions import ensure_partitions
-from models.settings import load_settings
+from models.settings import SettingsError, load_settings
 from models.tables import metadata
 
 # Partitions are made and dropped by models/partitions.py, not by migrations.
@@ -19,7 +19,10 @@ _STATEMENT_SECONDS = 600
 
 
 def run() -> None:
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise SystemExit(f"The settings are wrong, nothing is migrated:\n{error}") from None
     options = connection_options("migrations", _STATEMENT_SECONDS)
 
     def connect(autocommit: bool = False) -> psycopg.Connection:

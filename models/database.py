@@ -10,7 +10,7 @@ from models.settings import Settings
 # A drain holds a batch of tens of thousands of rows in one transaction: seconds on a slow day, never a minute.
 WORKER_STATEMENT_SECONDS = 60.0
 WORKER_POOL_SIZE = 2
-WORKER_WAIT_SECONDS = 10.0
+WORKER_WAIT_SECONDS = 1.0  # then the sweep comes again
 LOCK_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 3
 # A web request that gets no connection, or none that answers, in this time is answered 503.

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 NO_ENTRY = "0-0"  # the position before the first entry
 
-_RECEIPT = re.compile(r"(\d{1,2})-(\d{1,16})-(\d{1,16})", re.ASCII)
+_NUMBER = r"(0|[1-9]\d{0,15})"
+_RECEIPT = re.compile(f"{_NUMBER}-{_NUMBER}-{_NUMBER}", re.ASCII)
+_MAX_SHARD, _MS_BITS, _SEQUENCE_BITS = 99, 42, 20
 
 
 class EntryId(NamedTuple):
@@ -27,7 +29,7 @@ class EntryId(NamedTuple):
     @property
     def number(self) -> int:
         """One integer for an index: 41 bits of milliseconds, 20 of sequence, in stream order."""
-        return (self.ms << 20) + self.sequence
+        return (self.ms << _SEQUENCE_BITS) + self.sequence
 
 
 def parse_entry_id(text: str | bytes) -> EntryId:
@@ -45,7 +47,9 @@ def parse_receipt(text: str) -> tuple[int, EntryId] | None:
     if match is None:
         return None
     shard, ms, sequence = map(int, match.groups())
-    return (shard, EntryId(ms, sequence)) if ms < 1 << 42 else None
+    if shard > _MAX_SHARD or ms >> _MS_BITS or sequence >> _SEQUENCE_BITS:
+        return None
+    return shard, EntryId(ms, sequence)
 
 
 def received_at(shard: int, shards: int, entry_id: EntryId) -> int:

@@ -20,36 +20,57 @@ def map_vehicle(
 ) -> tuple[dict, bool]:
     """Says that the meter feeds the vehicle in [valid_from, valid_to); returns the mapping and whether it is new.
 
-    Vehicle, meter and start name a mapping: the same again changes its end to the one given now.
+    Without a start: always, where the pair was never mapped; the open mapping, where there is one; else from now
+    on, since it was once told to end. A mapping that is there stays as it is, but for an end that is given.
     Raises psycopg.errors.CheckViolation where the end is not after the start.
     """
-    row = (
-        connection.cursor(row_factory=dict_row)
-        .execute(
+    pair = {"vehicle": vehicle_id, "meter": meter_id, "start": valid_from, "end": valid_to}
+    with connection.transaction():
+        # Two posts of one pair at a time would both find it unmapped.
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%(vehicle)s || ' ' || %(meter)s, 0))", pair)
+        cursor = connection.cursor(row_factory=dict_row)
+        there = cursor.execute(
+            f"""update vehicle_meter_mapping set valid_to = coalesce(%(end)s, valid_to)
+                where vehicle_id = %(vehicle)s and meter_id = %(meter)s and case
+                  when %(start)s::timestamptz is null then valid_to = 'infinity' and valid_from <= now()
+                  else valid_from = %(start)s end
+                returning {_COLUMNS}""",
+            pair,
+        ).fetchone()
+        if there:
+            return there, False
+        new = cursor.execute(
             f"""insert into vehicle_meter_mapping (vehicle_id, meter_id, valid_from, valid_to)
-                values (%s, %s, coalesce(%s::timestamptz, '-infinity'), coalesce(%s::timestamptz, 'infinity'))
-                on conflict (vehicle_id, meter_id, valid_from) do update set valid_to = excluded.valid_to
-                returning {_COLUMNS}, xmax = 0 as is_new""",
-            [vehicle_id, meter_id, valid_from, valid_to],
-        )
-        .fetchone()
-    )
-    is_new = row.pop("is_new")
-    return row, is_new
+                select %(vehicle)s, %(meter)s, coalesce(%(start)s, case when exists (
+                         select from vehicle_meter_mapping where vehicle_id = %(vehicle)s and meter_id = %(meter)s)
+                       then now() else '-infinity' end), coalesce(%(end)s, 'infinity'::timestamptz)
+                returning {_COLUMNS}""",
+            pair,
+        ).fetchone()
+    return new, True
 
 
 def end_mapping(connection: psycopg.Connection, vehicle_id: str, meter_id: str, at: datetime) -> list[dict]:
-    """Ends what now maps the meter to the vehicle; returns the ended mappings, empty where there was none."""
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
+    """Ends what maps the meter to the vehicle: now what is open, and wholly what has yet to begin.
+
+    Returns the mappings that were ended, empty where there was none.
+    """
+    pair = {"vehicle": vehicle_id, "meter": meter_id, "at": at}
+    with connection.transaction():
+        cursor = connection.cursor(row_factory=dict_row)
+        ended = cursor.execute(
             f"""update vehicle_meter_mapping set valid_to = %(at)s
                 where vehicle_id = %(vehicle)s and meter_id = %(meter)s and valid_from < %(at)s and valid_to > %(at)s
                 returning {_COLUMNS}""",
-            {"vehicle": vehicle_id, "meter": meter_id, "at": at},
-        )
-        .fetchall()
-    )
+            pair,
+        ).fetchall()
+        ended += cursor.execute(
+            f"""delete from vehicle_meter_mapping
+                where vehicle_id = %(vehicle)s and meter_id = %(meter)s and valid_from >= %(at)s
+                returning {_COLUMNS}""",
+            pair,
+        ).fetchall()
+    return ended
 
 
 def list_mappings(connection: psycopg.Connection, vehicle_id: str | None, *, after: tuple | None, limit: int):

@@ -36,8 +36,7 @@ fed as (
   ) as metered
 )
 select
-  exists (select from vehicle_readings_live where vehicle_id = %(vehicle_id)s)
-    or exists (select from vehicle_meter_mapping where vehicle_id = %(vehicle_id)s) as known,
+  exists (select from vehicle_readings_live where vehicle_id = %(vehicle_id)s) as known,
   (select coalesce(array_agg(distinct meter_id), '{}') from fed) as meters,
   (select coalesce(sum(kwh), 0) from fed) as ac_kwh,
   (select coalesce(sum(points), 0)::int8 from fed) as meter_points,

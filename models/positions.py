@@ -119,11 +119,6 @@ def list_positions(connection: psycopg.Connection) -> list[dict]:
     )
 
 
-def get_position(connection: psycopg.Connection, shard: int) -> EntryId | None:
-    row = connection.execute("select entry_id from ingest_positions where shard = %s", [shard]).fetchone()
-    return parse_entry_id(row[0]) if row else None
-
-
 def forget_batches(connection: psycopg.Connection, shard: int, before: datetime) -> int:
     """Removes the records of batches whose last entry is older than `before`; their receipts answer 404 then."""
     oldest_kept = EntryId(int(before.timestamp() * 1000), 0)

@@ -20,26 +20,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, NoScriptError
 from redis.retry import Retry
 
+from models.admission import APPEND
 from models.entry_ids import EntryId, parse_entry_id
 from models.settings import MAX_SHARDS, Settings
 
 FIELD = b"v1"
 StreamEntry = tuple[EntryId, dict[bytes, bytes]]
-
-# Admission is one round trip, so that the bound, the token and the entry are one decision.
-# A script that comes too late refuses: the web has stopped waiting and told the device that nothing was taken.
-_APPEND = """
-local seen = redis.call('GET', KEYS[2])
-if seen then return {'seen', seen} end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if now > tonumber(ARGV[2]) then return {'late', now} end
-local backlog = redis.call('XLEN', KEYS[1])
-if backlog >= tonumber(ARGV[3]) then return {'full', backlog} end
-local id = redis.call('XADD', KEYS[1], '*', 'v1', ARGV[1])
-redis.call('SET', KEYS[2], id .. ' ' .. ARGV[5], 'EX', ARGV[4])
-return {'added', id, backlog, now}
-"""
 
 # Out of memory Redis refuses the marks of a trim too, unless its script has written before: it removes first.
 # One that comes late, after another drain went on, finds another mark than its own and leaves that alone.
@@ -105,7 +91,7 @@ class TelemetryStream:
             socket_keepalive=True,
             max_connections=1000,
         )
-        self._append_script = self._redis.register_script(_APPEND)
+        self._append_script = self._redis.register_script(APPEND)
         self._trim_script = self._redis.register_script(_TRIM)
         self._memory_checked_at = -MEMORY_CHECK_SECONDS
 
@@ -141,6 +127,9 @@ class TelemetryStream:
             except _NotSent as error:
                 if not maybe_taken:
                     raise StreamUnreachable(str(error)) from error
+            except (BacklogFull, StreamUnreachable):
+                if not maybe_taken:
+                    raise
             except (redis.ConnectionError, redis.TimeoutError):
                 maybe_taken = True
             else:
@@ -207,7 +196,7 @@ class TelemetryStream:
             connection.send_command("EVALSHA", self._append_script.sha, *arguments)
             return connection.read_response()
         except NoScriptError:
-            connection.send_command("EVAL", _APPEND, *arguments)
+            connection.send_command("EVAL", APPEND, *arguments)
             return connection.read_response()
 
     def _read_reply(self, reply: list, fingerprint: str) -> Appended:

@@ -121,6 +121,22 @@ def test_a_gzip_bomb_is_refused(port, nothing_left):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("query", ["", "?atomic=true"])
+def test_a_body_that_breaks_off_is_not_half_taken(port, nothing_left, query):
+    line = json.dumps(meter()).encode() + b"\n"
+    head = f"POST /v1/telemetry{query} HTTP/1.1\nHost: x\nContent-Type: application/x-ndjson\n"
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(f"{head}Content-Length: {10 * len(line)}\n\n".replace("\n", "\r\n").encode() + 4 * line)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(100)  # an answer, or the end: by then the server is done with it
+
+
+@pytest.mark.parametrize(("query", "more"), [("?atomic=true", ""), ("", "\nIdempotency-Key: k")])
+def test_chunked_ndjson_that_must_be_whole_needs_a_length(port, nothing_left, query, more):
+    head = CHUNKED.replace("application/json", "application/x-ndjson").replace("/telemetry", f"/telemetry{query}")
+    assert ask(port, head + more, chunk(json.dumps(meter()).encode() + b"\n"), b"0\r\n\r\n")[0] == 411
+
+
 def test_an_empty_body_is_refused(port, nothing_left):
     assert ask(port, CHUNKED, b"0\r\n\r\n")[0] == 400
     head = "POST /v1/telemetry HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 0"

@@ -120,6 +120,7 @@ def test_gzip_bodies_are_read(client):
         (gzip.compress(json.dumps(meter()).encode())[:-9], 400),
         (b"not gzip", 400),
         (gzip.compress(json.dumps(meter()).encode()) + b"trailing", 400),
+        (gzip.compress(b"") * 101, 400),
     ],
 )
 def test_broken_or_swollen_gzip_is_refused(client, held, body, status):

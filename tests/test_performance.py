@@ -198,6 +198,41 @@ def test_the_same_mapping_again_is_no_error(client):
     )
 
 
+def test_a_pair_mapped_from_a_time_on_is_mapped(client):
+    start = ago(hours=1)
+    map_meter(client, **{"from": start})
+    again = map_meter(client)
+    assert (again.status_code, again.json["from"]) == (200, stamp(start))
+    assert len(client.get("/v1/analytics/vehicle-mapping?vehicleId=V001").json["items"]) == 1
+
+
+def test_a_pair_that_was_ended_begins_anew_and_leaves_the_gap(client, send):
+    map_meter(client)
+    client.delete("/v1/analytics/vehicle-mapping?vehicleId=V001&meterId=M001")
+    again = map_meter(client)
+    assert (again.status_code, again.json["to"]) == (201, None)
+    first, second = client.get("/v1/analytics/vehicle-mapping?vehicleId=V001").json["items"]
+    assert first["to"] <= second["from"]
+
+
+def test_an_end_can_be_told_later(client):
+    map_meter(client)
+    ended = map_meter(client, to=ago(minutes=1))
+    assert (ended.status_code, ended.json["from"]) == (200, None)
+    assert ended.json["to"] is not None
+
+
+def test_a_mapping_that_has_yet_to_begin_can_be_deleted(client):
+    map_meter(client, **{"from": ago(hours=-2)})
+    assert client.delete("/v1/analytics/vehicle-mapping?vehicleId=V001&meterId=M001").status_code == 200
+    assert client.get("/v1/analytics/vehicle-mapping").json["items"] == []
+
+
+def test_a_vehicle_that_was_only_mapped_was_never_heard_of(client):
+    map_meter(client)
+    assert client.get("/v1/analytics/performance/V001").status_code == 404
+
+
 def test_mappings_are_listed_by_vehicle_and_paged(client):
     for number in range(3):
         map_meter(client, meter_id=f"M00{number}", **({"from": ago(hours=number)} if number else {}))

@@ -138,7 +138,23 @@ def test_a_receipt_names_shard_and_entry(text):
     assert receipt(shard, entry_id) == text
 
 
-@pytest.mark.parametrize("text", ["", "1", "1-2", "1-2-3-4", "a-2-3", "-1-2-3", "1-2-3\n", "٣-1-1", f"1-{1 << 43}-0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "1-2",
+        "1-2-3-4",
+        "a-2-3",
+        "-1-2-3",
+        "1-2-3\n",
+        "٣-1-1",
+        f"1-{1 << 43}-0",
+        f"1-5-{1 << 20}",
+        "01-5-0",
+        "1-5-00",
+    ],
+)
 def test_what_is_no_receipt_is_none(text):
     assert parse_receipt(text) is None
 

@@ -15,7 +15,7 @@ bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
 def show_performance(vehicle_id: str):
     performance, start, end = _performance(vehicle_id)
     settings = connections().settings
-    ac, dc = round(performance.ac_kwh, 6), round(performance.dc_kwh, 6)
+    ac, dc = _round(performance.ac_kwh, 6), _round(performance.dc_kwh, 6)
     ratio = _round(performance.efficiency, 4)
     expected = (end - start).total_seconds() / settings.heartbeat_seconds
     return {
@@ -45,8 +45,8 @@ def show_performance_by_query():
     efficiency = performance.efficiency
     return {
         "vehicleId": vehicle_id,
-        "sumDC": round(performance.dc_kwh, 6),
-        "sumAC": round(performance.ac_kwh, 6),
+        "sumDC": _round(performance.dc_kwh, 6),
+        "sumAC": _round(performance.ac_kwh, 6),
         "efficiency": None if efficiency is None else round(efficiency * 100, 2),
         "avgBatteryTemp": _round(performance.temperature, 2),
     }
@@ -71,4 +71,4 @@ def _status(performance: Performance, settings: Settings) -> str:
 
 
 def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+    return None if value is None else round(value, digits) + 0.0  # no -0.0

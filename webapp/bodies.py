@@ -10,6 +10,8 @@ from webapp.errors import ApiError
 JSON_TYPES = ("application/json", "")  # the first device clients send no type at all
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson")
 _CHUNK_BYTES = 64 * 1024
+# Each costs a copy of what follows it; a sender that compresses as it goes needs a few.
+MAX_GZIP_MEMBERS = 100
 
 
 class Malformed(Exception):
@@ -34,6 +36,8 @@ def read_body(request: Request, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     # Read from the server itself: Werkzeug cuts a chunked body at the bound and calls it whole.
     raw = _read_to_end(request.environ["wsgi.input"], request.content_length, max_bytes)
+    if request.content_length is not None and len(raw) < request.content_length:
+        raise ApiError(400, f"The body ends after {len(raw)} of {request.content_length} bytes")
     return _inflate(raw, max_bytes) if "gzip" in encoding else raw
 
 
@@ -62,8 +66,12 @@ def _read_to_end(stream, length: int | None, max_bytes: int) -> bytes:
 def _inflate(data: bytes, max_bytes: int) -> bytes:
     """All members of a gzip body; stops inflating at the bound, however small the input is."""
     inflated = bytearray()
+    members = 0
     try:
         while data:
+            members += 1
+            if members > MAX_GZIP_MEMBERS:
+                raise ApiError(400, f"A gzip body may have at most {MAX_GZIP_MEMBERS} members")
             member = zlib.decompressobj(wbits=31)
             inflated += member.decompress(data, max_bytes + 1 - len(inflated))
             if len(inflated) > max_bytes:

@@ -2,11 +2,16 @@
 
 import csv
 import io
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+import psycopg
+import structlog
+from circuitbreaker import CircuitBreakerError
 from flask import Blueprint, Response, request, stream_with_context
+from psycopg_pool import PoolTimeout
 
 from models.history import list_history
 from models.live import get_live, list_live
@@ -21,7 +26,11 @@ bp = Blueprint("devices", __name__)
 
 KINDS_IN_PATHS = (("vehicles", VEHICLE), ("meters", METER))
 DEFAULT_HISTORY_LIMIT = 100
-CSV_PAGE = 1000
+CSV_PAGE = 1000  # rows
+EXPORT_PATIENCE_SECONDS = 15
+EXPORT_PAUSE_SECONDS = 0.5
+
+log = structlog.get_logger()
 
 
 def list_devices(kind: Kind):
@@ -120,15 +129,20 @@ def _csv(kind: Kind, device_id: str, window: dict, limit: int | None) -> Respons
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, columns)
         writer.writeheader()
-        for number, row in enumerate(rows):
-            record = _reading(kind, row)
-            record["timestamp"] = _rfc3339(record["timestamp"])
-            record["receivedAt"] = _rfc3339(record["receivedAt"])
-            writer.writerow(record)
-            if number % CSV_PAGE == CSV_PAGE - 1:
-                yield buffer.getvalue()
-                buffer.seek(0)
-                buffer.truncate()
+        try:
+            for number, row in enumerate(rows):
+                record = _reading(kind, row)
+                record["timestamp"] = _rfc3339(record["timestamp"])
+                record["receivedAt"] = _rfc3339(record["receivedAt"])
+                writer.writerow(record)
+                if number % CSV_PAGE == CSV_PAGE - 1:
+                    yield buffer.getvalue()
+                    buffer.seek(0)
+                    buffer.truncate()
+        except (psycopg.OperationalError, PoolTimeout, CircuitBreakerError) as error:
+            # The status was sent long ago, and the server ends the stream as if it were whole: say it in the file.
+            log.error("export_broke_off", device_id=device_id, error=type(error).__name__)
+            buffer.write("# incomplete: the database went out of reach, older readings are missing\n")
         yield buffer.getvalue()
 
     filename = f"{kind.name}-{device_id}.csv".replace(":", "_")
@@ -141,12 +155,24 @@ def _csv(kind: Kind, device_id: str, window: dict, limit: int | None) -> Respons
 
 def _history_rows(kind: Kind, device_id: str, start, end, after) -> Iterator[dict]:
     while True:
-        with database() as connection:
-            rows = list_history(connection, kind, device_id, limit=CSV_PAGE, start=start, end=end, after=after)
+        rows = _history_page(kind, device_id, start, end, after)
         yield from rows
         if len(rows) < CSV_PAGE:
             return
         after = (rows[-1]["recorded_at"], rows[-1]["received_at"])
+
+
+def _history_page(kind: Kind, device_id: str, start, end, after) -> list[dict]:
+    """One page; a database that is gone for a moment is waited for."""
+    give_up_at = time.monotonic() + EXPORT_PATIENCE_SECONDS
+    while True:
+        try:
+            with database() as connection:
+                return list_history(connection, kind, device_id, limit=CSV_PAGE, start=start, end=end, after=after)
+        except (psycopg.OperationalError, PoolTimeout, CircuitBreakerError):
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(EXPORT_PAUSE_SECONDS)
 
 
 def _rfc3339(moment: datetime) -> str:

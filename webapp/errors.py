@@ -99,7 +99,7 @@ def _outcome_unknown(error: OutcomeUnknown) -> Response:
 
 def _token_reused(_: TokenReused) -> Response:
     return error_response(
-        422, "Validation failed", {"Idempotency-Key": ["Was used with another body within the last 24 hours."]}
+        422, "Validation failed", {"Idempotency-Key": ["Was used for another request within the last 24 hours."]}
     )
 
 

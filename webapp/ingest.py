@@ -51,6 +51,9 @@ def ingest(kind: str | None, status: int) -> Response:
     key = _idempotency_key()
     atomic = AtomicSchema().load(request.args)["atomic"]
     ndjson = is_ndjson(request)
+    if ndjson and request.content_length is None and (key or atomic):
+        # A chunked body that breaks off between two lines looks whole: half of it would be taken for all.
+        raise ApiError(411, "NDJSON with an Idempotency-Key or atomic=true needs a Content-Length")
     body = read_body(request, settings.max_body_bytes)
     decoded = _decode(body, kind, ndjson, settings)
     if not decoded.accepted or (atomic and decoded.rejected):

@@ -64,7 +64,7 @@ def read_mappings(file: Path) -> tuple[list[dict], list[BadLine]]:
     first_line: dict[tuple, int] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, skipinitialspace=True)
+            reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
             _check_header(reader.fieldnames or [])
             for row in reader:
                 try:

@@ -51,6 +51,7 @@ def errors(settings: Settings) -> dict[str, dict]:
     return {
         "400": answer("The body is not JSON, or not the gzip it is said to be", schema("Error")),
         "404": answer("There is no such thing", schema("Error")),
+        "411": answer("Chunked NDJSON that must be taken whole needs a Content-Length", schema("Error")),
         "413": answer(
             f"Too large: at most {settings.max_batch_readings} readings in {settings.max_body_bytes} bytes after "
             f"decompression, for a mapping {MAX_MAPPING_BYTES} bytes. Nothing was taken",

@@ -41,7 +41,7 @@ def operations(settings: Settings) -> Operations:
                 f"ingest{path.replace('/', '_')}",
                 f"Send readings of {_WHOSE[name]}",
                 {status: _accepted()},
-                errors="400 413 415 422 503 504",
+                errors="400 411 413 415 422 503 504",
                 description=_INGEST,
                 parameters=[*query_parameters(AtomicSchema), "Idempotency-Key"],
                 requestBody=_readings_body(name, settings),
