@@ -37,6 +37,7 @@ def applications(settings: Settings) -> list[Program]:
     return [
         # Only the parent gets the signal, and lets its children finish. A batch cut off is done again later.
         Program("worker", [*PYTHON, "celery", "--quiet", "-A", "workers", "worker", "--loglevel", "INFO",
+                           "--without-gossip", "--without-mingle",
                            "--concurrency", str(settings.worker_concurrency)], stop_seconds=10),
         Program("web", [*PYTHON, *granian(settings), "webapp:create_app"], stop_seconds=5),
         Program("beat", [*PYTHON, "celery", "--quiet", "-A", "workers", "beat", "--pidfile=",
@@ -52,7 +53,7 @@ def granian(settings: Settings) -> list[str]:
         "host": settings.host,
         "port": settings.port,
         "workers": settings.web_workers,
-        "blocking-threads": 8,  # a worker; the database pool has a connection for each
+        "blocking-threads": 64,  # a worker; a body that comes slowly holds one
         "backpressure": 512,  # open connections a worker, not requests: devices keep theirs open
         "workers-kill-timeout": 3,  # seconds
     }

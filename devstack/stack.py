@@ -1,5 +1,6 @@
 """The life of the stack, from the first check to the last stop."""
 
+import os
 import shlex
 import subprocess
 import time
@@ -11,6 +12,7 @@ from devstack import StackError, lock, postgres_server, programs, redis_server, 
 from devstack.output import Output
 from devstack.settings import Settings
 from devstack.supervision import Events, Supervisor, supervised
+from models.settings import SettingsError, load_settings
 
 START_SECONDS = 15  # an embedded server that still fails then will not come up by itself
 REACH_SECONDS = 5  # for servers that are somewhere else
@@ -34,6 +36,7 @@ def run(settings: Settings) -> None:
                 server.wait_until_answering(name, url, failed=lambda: False, seconds=REACH_SECONDS)
 
         environment = programs.environment(settings, database_url, redis_url)
+        check_engine_settings(environment)
         write_env(settings.home / "env", environment)
         applications = programs.applications(settings)
         everything = [*programs.servers(embedded), *applications]
@@ -49,6 +52,15 @@ def run(settings: Settings) -> None:
                 raise StackError("supervisord is gone; stopped everything")
             finally:
                 output.say("stopping")
+
+
+def check_engine_settings(environment: dict[str, str]) -> None:
+    """By the engine's own rules, before anything is started; raises StackError that names what is wrong."""
+    os.environ.update(environment)  # what every program is given; the engine reads nothing else
+    try:
+        load_settings()
+    except SettingsError as error:
+        raise StackError("; ".join(str(error).splitlines())) from None
 
 
 def embedded_servers(settings: Settings) -> list[server.Server]:
