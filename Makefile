@@ -15,7 +15,7 @@ up: $(VENV)/.installed ## the whole stack on this machine, until Ctrl-C
 	@exec $(BIN)/python -m devstack
 
 test: $(VENV)/.installed-dev ## all tests; ARGS= goes to pytest
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## faults at random under load, then an audit; MINUTES=10 RATE=4000 ARGS=--help
 	@exec $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(ARGS)

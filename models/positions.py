@@ -67,17 +67,20 @@ def record_batch(
     )
 
 
-def adopt_entries(connection: psycopg.Connection, shard: int, entries: list[EntryId]) -> None:
-    """Adds entries from before the position, which no batch held, to the batches in whose range they fall."""
-    for number in (entry.number for entry in entries):
-        added = connection.execute(
-            """update ingest_batches set entries = entries || %(number)s, first_entry = least(first_entry, %(number)s)
-               where shard = %(shard)s and last_entry =
-                 (select min(last_entry) from ingest_batches where shard = %(shard)s and last_entry >= %(number)s)""",
-            {"shard": shard, "number": number},
-        ).rowcount
-        if not added:
-            record_batch(connection, shard, [EntryId(number >> 20, number & 0xFFFFF)], readings=0, dead_letters=0)
+def adopt_entry(
+    connection: psycopg.Connection, shard: int, entry: EntryId, *, readings: int, dead_letters: int
+) -> None:
+    """Adds an entry from before the position, which no batch held, to the batch in whose range it falls."""
+    added = connection.execute(
+        """update ingest_batches
+           set entries = entries || %(number)s, first_entry = least(first_entry, %(number)s),
+               readings = readings + %(readings)s, dead_letters = dead_letters + %(dead_letters)s
+           where shard = %(shard)s and last_entry =
+             (select min(last_entry) from ingest_batches where shard = %(shard)s and last_entry >= %(number)s)""",
+        {"shard": shard, "number": entry.number, "readings": readings, "dead_letters": dead_letters},
+    ).rowcount
+    if not added:
+        record_batch(connection, shard, [entry], readings=readings, dead_letters=dead_letters)
 
 
 def stored_entries(connection: psycopg.Connection, shard: int, entries: Iterable[EntryId]) -> set[EntryId]:

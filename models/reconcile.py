@@ -13,7 +13,7 @@ import structlog
 from models.batch import store_entries
 from models.connections import Connections
 from models.entry_ids import NO_ENTRY, EntryId, parse_entry_id
-from models.positions import Position, adopt_entries, list_positions, note_went_back, stored_entries
+from models.positions import Position, adopt_entry, list_positions, note_went_back, stored_entries
 from models.stream import TelemetryStream
 
 log = structlog.get_logger()
@@ -52,8 +52,9 @@ def _adopt_page(
     entries = [entry for entry in held.stream.read_after(shard, _START, PAGE_ENTRIES) if entry[0] <= position.entry_id]
     known = stored_entries(connection, shard, [entry_id for entry_id, _ in entries])
     if new := [entry for entry in entries if entry[0] not in known]:
-        store_entries(connection, shard, held.stream.shards, new)
-        adopt_entries(connection, shard, [entry_id for entry_id, _ in new])
+        for entry in new:
+            stored = store_entries(connection, shard, held.stream.shards, [entry])
+            adopt_entry(connection, shard, entry[0], readings=stored.readings, dead_letters=stored.dead_letters)
         log.warning("entries_adopted", shard=shard, entries=len(new))
         return False  # seen as known at the next call, after the commit, and only then removed
     if entries:

@@ -289,6 +289,8 @@ def test_entries_of_a_redis_whose_clock_went_back_are_not_skipped(client, held, 
             EntryId(int(ms), int(sequence)) for s, ms, sequence in (r.split("-") for r in receipts) if int(s) == shard
         )
         assert client.get(f"/v1/telemetry/receipts/{shard}-5-1").json["state"] == "stored"
+    counted = database.execute("select sum(readings) from ingest_batches").fetchone()[0]
+    assert counted == len(stored(database))
     more = post(client, 2, start=200)
     drain_all()
     assert set(more) <= set(stored(database))

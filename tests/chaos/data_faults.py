@@ -1,0 +1,137 @@
+"""Faults of the data: rows that Postgres refuses, a full disk, a stream that went back in time."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+
+from tests.chaos.faults import Ground, fault, under_load
+
+HISTORIES = {"meter_readings_history": "kwh_consumed_ac", "vehicle_readings_history": "kwh_delivered_dc"}
+QUIET_SECONDS = 40
+REPLAY_SECONDS = 120
+
+_DISK_FULL = """
+create or replace function chaos_full() returns trigger language plpgsql as
+$$ begin raise exception 'could not extend file: No space left on device' using errcode = '53100'; end $$
+"""
+
+
+@fault(recovers_in=40)
+def poison_in_ten_thousand(ground: Ground) -> None:
+    """one reading in 10,000 is refused by a check constraint, and replayed once that is gone"""
+    # Of the numbers of a few seconds there may be none: the remainder is one that is about to come.
+    coming = ground.ledger.submissions[-1].last + 200
+    with _refusing(ground, f"% 10000 <> {coming % 10000}"):
+        ground.stack.wait_until(
+            lambda: ground.ledger.submissions[-1].last > coming + 500, QUIET_SECONDS, "took too few readings"
+        )
+        _settle(ground)
+    assert _replay(ground) >= 1
+
+
+@fault(recovers_in=40)
+def poison_in_most_of_a_batch(ground: Ground) -> None:
+    """60 % of the readings are refused by a check constraint, and replayed once that is gone"""
+    with _refusing(ground, "% 10 >= 6"):
+        under_load(4)
+        _settle(ground)
+    assert _replay(ground) >= 100
+
+
+@fault(recovers_in=40)
+def disk_full(ground: Ground) -> None:
+    """Postgres refuses every row with 53100 (disk full) for 5 s"""
+    with ground.stack.database() as database:
+        database.execute(_DISK_FULL)
+        for history in HISTORIES:
+            database.execute(
+                f"create trigger chaos_full before insert on {history} for each row execute function chaos_full()"
+            )
+        under_load(5)
+        for history in HISTORIES:
+            database.execute(f"drop trigger chaos_full on {history}")
+
+
+@fault(recovers_in=40)
+def redis_flushed(ground: Ground) -> None:
+    """FLUSHALL of a Redis whose entries were all stored"""
+    _assert_no_false_alarm(ground)
+    with ground.fleet.paused():
+        _settle(ground)
+        with ground.stack.redis() as redis:
+            redis.flushall()
+    _expect_went_back(ground)
+
+
+@fault(recovers_in=40)
+def redis_restored_from_older_file(ground: Ground) -> None:
+    """Redis is stopped and comes back on an older copy of its append-only file; all was stored before"""
+    _assert_no_false_alarm(ground)
+    data, copy = ground.stack.home / "redis", ground.stack.home / "redis.copy"
+    shutil.copytree(data, copy)  # under load, with entries in it that are stored later
+    under_load(3)
+    with ground.fleet.paused():
+        _settle(ground)
+        ground.stack.supervisor.stopProcess("redis")
+        shutil.rmtree(data)
+        shutil.copytree(copy, data)
+        shutil.rmtree(copy)
+        ground.stack.supervisor.startProcess("redis", False)
+        ground.stack.pid("redis")
+    _expect_went_back(ground)
+
+
+def _assert_no_false_alarm(ground: Ground) -> None:
+    """What follows will be told; until now nothing was to be."""
+    with ground.stack.database() as database:
+        told = database.execute("select shard, went_back_at from ingest_positions where went_back_at is not null")
+        assert told.fetchall() == [], "a stream is said to have gone back in time, though it did not"
+
+
+def _expect_went_back(ground: Ground) -> None:
+    """Readiness tells it; and since that was meant, the audit need not."""
+
+    def is_told() -> bool:
+        return "went back in time and was mended" in ground.stack.health()[1].get("stream", {}).get("detail", "")
+
+    ground.stack.wait_until(is_told, QUIET_SECONDS, "does not say that its stream went back in time")
+    with ground.stack.database() as database:
+        database.execute("update ingest_positions set went_back_at = null")
+
+
+def _settle(ground: Ground) -> None:
+    """Waits until what was accepted up to now is stored: then it can't be lost, or refused, any more."""
+    wanted = dict(ground.ledger.newest)
+
+    def is_stored() -> bool:
+        return all(position >= wanted.get(shard, position) for shard, position in ground.stack.positions().items())
+
+    ground.stack.wait_until(is_stored, QUIET_SECONDS, "has not stored what was accepted")
+
+
+@contextlib.contextmanager
+def _refusing(ground: Ground, condition: str) -> Iterator[None]:
+    """Inside, history takes only readings whose number fulfils the condition."""
+    with ground.stack.database() as database:
+        for history, column in HISTORIES.items():
+            number = f"round({column} * 1000)::int8"
+            database.execute(
+                f"alter table {history} add constraint chaos_poison check ({number} {condition}) not valid"
+            )
+        try:
+            yield
+        finally:
+            for history in HISTORIES:
+                database.execute(f"alter table {history} drop constraint chaos_poison")
+
+
+def _replay(ground: Ground) -> int:
+    """Brings all dead letters back; returns how many that were. A second replay at the same time finds none."""
+    with ground.stack.database() as database:
+        letters = database.execute("select count(*) from dead_letters where replayed_at is null").fetchone()[0]
+    command = ("flask", "--app", "webapp", "dead-letters", "replay", "--all")
+    replays = [ground.stack.run_beside(*command) for _ in range(2)]
+    assert [replay.wait(REPLAY_SECONDS) for replay in replays] == [0, 0]
+    with ground.stack.database() as database:
+        assert database.execute("select count(*) from dead_letters where replayed_at is null").fetchone()[0] == 0
+    return letters

@@ -1,0 +1,111 @@
+"""Every submission and what each attempt was answered; what may be in the database follows from it."""
+
+import itertools
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+
+from models.entry_ids import EntryId, parse_receipt
+
+
+class Outcome(Enum):
+    ACCEPTED = "accepted"  # 2xx: a promise
+    REFUSED = "refused"  # 503, 429, no connection: nothing was taken
+    UNKNOWN = "unknown"  # 504, no answer: taken once or not at all
+    UNEXPECTED = "unexpected"  # anything else is a fault of the service, whatever became of the readings
+
+
+@dataclass
+class Submission:
+    """The readings `first` … `last`, which one request brings, in one attempt or several."""
+
+    first: int
+    last: int
+    kind: str  # meter, vehicle, mixed
+    at: datetime
+    key: str | None
+    attempts: Counter = field(default_factory=Counter)
+    receipts: set[str] = field(default_factory=set)
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
+
+    @property
+    def at_least(self) -> int:
+        """How often each of its readings must be in the database."""
+        accepted = self.attempts[Outcome.ACCEPTED]
+        return min(1, accepted) if self.key else accepted
+
+    @property
+    def at_most(self) -> int:
+        open_ended = self.attempts[Outcome.UNKNOWN] + self.attempts[Outcome.UNEXPECTED]
+        possible = self.attempts[Outcome.ACCEPTED] + open_ended
+        return min(1, possible) if self.key else possible
+
+
+@dataclass
+class Tally:
+    """What clients saw, in attempts and in readings."""
+
+    attempts: Counter = field(default_factory=Counter)
+    readings: Counter = field(default_factory=Counter)
+    statuses: Counter = field(default_factory=Counter)
+    slowest_accepted: float = 0.0  # seconds
+    wrong_replays: int = 0
+
+
+class Ledger:
+    def __init__(self):
+        self.submissions: list[Submission] = []
+        self.total = Tally()
+        self.recent = Tally()  # since the last fault
+        self.unexpected: list[str] = []
+        self.last_accepted_at = 0.0
+        self.newest: dict[int, EntryId] = {}  # of each shard, by its receipts
+        self._next = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def open(self, kind: str, count: int, key: str | None) -> Submission:
+        """A new submission with numbers of its own."""
+        with self._lock:
+            first = next(self._next)
+            for _ in range(count - 1):
+                last = next(self._next)
+            at = datetime.now(UTC).replace(microsecond=0)
+            made = Submission(first, last if count > 1 else first, kind, at, key)
+            self.submissions.append(made)
+            return made
+
+    def enter(self, submission: Submission, outcome: Outcome, told: str, seconds: float, answer: dict) -> None:
+        """Notes one attempt; `told` is the status, or the exception of a connection."""
+        with self._lock:
+            submission.attempts[outcome] += 1
+            for tally in (self.total, self.recent):
+                tally.attempts[outcome] += 1
+                tally.readings[outcome] += submission.count
+                tally.statuses[told] += 1
+            if outcome is Outcome.ACCEPTED:
+                self._enter_receipt(submission, answer, seconds)
+            if outcome is Outcome.UNEXPECTED:
+                self.unexpected.append(f"{told} {answer}")
+
+    def _enter_receipt(self, submission: Submission, answer: dict, seconds: float) -> None:
+        is_repeat = submission.attempts[Outcome.ACCEPTED] > 1
+        submission.receipts.add(answer["receipt"])
+        shard, entry_id = parse_receipt(answer["receipt"])
+        self.newest[shard] = max(entry_id, self.newest.get(shard, entry_id))
+        self.last_accepted_at = time.monotonic()
+        for tally in (self.total, self.recent):
+            tally.slowest_accepted = max(tally.slowest_accepted, seconds)
+            # A repeat under a key is told to be one. (The first 2xx may be, too: its answer got lost before.)
+            may_be_told, must_be_told = bool(submission.key), bool(submission.key) and is_repeat
+            tally.wrong_replays += not must_be_told <= answer["replayed"] <= may_be_told
+
+    def begin(self) -> None:
+        """What clients see is counted from here on in `recent`."""
+        with self._lock:
+            self.recent = Tally()
