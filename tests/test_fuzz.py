@@ -13,7 +13,7 @@ from models.readings import decode_entry
 from tests.conftest import meter, vehicle
 from webapp.ingest import PATHS
 
-DOCUMENTED = {200, 201, 202, 400, 413, 415, 422}
+DOCUMENTED = {200, 201, 202, 400, 411, 413, 415, 422}
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 values = st.recursive(

@@ -122,6 +122,7 @@ def test_gzip_bodies_are_read(client):
         (gzip.compress(json.dumps(meter()).encode()) + b"trailing", 400),
         (gzip.compress(b"") * 101, 400),
     ],
+    ids=["bomb", "cut off", "no gzip", "something behind it", "too many members"],
 )
 def test_broken_or_swollen_gzip_is_refused(client, held, body, status):
     answer = client.post(
