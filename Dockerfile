@@ -25,4 +25,5 @@ COPY webapp webapp
 USER 10001
 EXPOSE 8000
 # Without a command: the web, in one process. docker-compose.yml has the flags of a deployment.
-CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--factory", "--no-ws", "webapp:create_app"]
+CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--factory", "--no-ws", \
+     "--http", "1", "--log-config", "webapp/granian_logs.json", "webapp:create_app"]

@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos lint format clean
+.PHONY: help up test chaos lint format audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ lint: $(VENV)/.installed-dev ## ruff: rules and format
 
 format: $(VENV)/.installed-dev ## ruff: put right what it can
 	@$(BIN)/python -m ruff check --fix-only --quiet . && exec $(BIN)/python -m ruff format .
+
+audit: $(VENV)/.installed-dev ## known vulnerabilities of what is installed
+	@exec $(BIN)/python deploy/audit.py
 
 clean: ## remove .venv and caches; the data in .energy stays
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -28,23 +28,17 @@ def web(port: str) -> str | None:
 
 
 def worker() -> str | None:
-    """Why the workers are unwell: there is a backlog, and its position does not move.
+    """Why the workers are unwell: there is a backlog, and its position does not move; or none is heard at work.
 
     Told of all workers together, since they share the shards. While Postgres or Redis is away they are well: they
     wait, and to start them anew would mend nothing.
     """
-    from models.connections import connect_worker
-    from models.health import check_readiness
+    from models.facts import look_closely
+    from models.health import check_readiness, wrongs
     from models.settings import load_settings
 
-    held = connect_worker(load_settings())
-    try:
-        checks = check_readiness(held)
-    finally:
-        held.close()
-    if not (checks["postgres"].ok and checks["redis"].ok) or checks["drain"].ok:
-        return None
-    return checks["drain"].detail
+    wrong = wrongs(check_readiness(look_closely(load_settings())))
+    return wrong.get("drain") or wrong.get("workers")
 
 
 def beat(folder: str) -> str | None:

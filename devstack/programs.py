@@ -36,15 +36,20 @@ def applications(settings: Settings) -> list[Program]:
     """The programs of this repository. They stop from the last to the first: the source before the sink."""
     return [
         # Only the parent gets the signal, and lets its children finish. A batch cut off is done again later.
-        Program("worker", [*PYTHON, "celery", "--quiet", "-A", "workers", "worker", "--loglevel", "INFO",
-                           "--without-gossip", "--without-mingle",
+        Program("worker", [*figures(settings, "worker"), *PYTHON, "celery", "--quiet", "-A", "workers", "worker",
+                           "--loglevel", "INFO", "--without-gossip", "--without-mingle",
                            "--concurrency", str(settings.worker_concurrency)], stop_seconds=10),
-        Program("web", [*PYTHON, *granian(settings), "webapp:create_app"], stop_seconds=5),
+        Program("web", [*figures(settings, "web"), *PYTHON, *granian(settings), "webapp:create_app"], stop_seconds=5),
         Program("beat", [*PYTHON, "celery", "--quiet", "-A", "workers", "beat", "--pidfile=",
                          "--schedule", str(settings.home / "run/beat")], stop_seconds=1),
         *([Program("simulate", [*PYTHON, "flask", "--app", "webapp", "simulate", str(settings.simulate),
                                 "--url", settings.url], stop_seconds=1)] if settings.simulate else []),
     ]  # fmt: skip
+
+
+def figures(settings: Settings, role: str) -> list[str]:
+    """Goes before a command: the processes of the role share their figures in a folder of their own."""
+    return ["env", f"PROMETHEUS_MULTIPROC_DIR={settings.home / 'run/metrics' / role}"]
 
 
 def granian(settings: Settings) -> list[str]:
@@ -56,6 +61,11 @@ def granian(settings: Settings) -> list[str]:
         "blocking-threads": 64,  # a worker; a body that comes slowly holds one
         "backpressure": 512,  # open connections a worker, not requests: devices keep theirs open
         "workers-kill-timeout": 3,  # seconds
+        "http": "1",  # only then the next bounds a sender that says nothing, and an idle connection too
+        "http1-header-read-timeout": 30_000,  # milliseconds, to the end of the headers
+        "http1-buffer-size": 65_536,  # bytes; bounds the headers of a request
+        "http2-max-headers-size": 65_536,  # bytes
+        "log-config": "webapp/granian_logs.json",
     }
     switches = ["--factory", "--no-ws", "--respawn-failed-workers"]
     return [
@@ -65,18 +75,25 @@ def granian(settings: Settings) -> list[str]:
     ]
 
 
-def environment(settings: Settings, database_url: str, redis_url: str) -> dict[str, str]:
-    """The environment of every program; makes its folders."""
+def environment(settings: Settings, database_url: str, redis_url: str, key: str | None) -> dict[str, str]:
+    """The environment of every program; makes its folders. `key` is the simulator's, where it needs one."""
     metrics = settings.home / "run/metrics"
     shutil.rmtree(metrics, ignore_errors=True)  # counters of processes that are gone
-    metrics.mkdir(parents=True)
+    for role in ("web", "worker"):
+        (metrics / role).mkdir(parents=True)
+    metrics_port = settings.port + 1100  # 9100 beside 8000; as the API's, one for each stack of this machine
     return os.environ | {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "ENERGY_API_URL": settings.url,
-        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        "ENERGY_API_KEY": key or "",
+        "AUTH": settings.auth,
+        "ALLOW_INSECURE": str(int(settings.auth == "off")),  # settings.py has seen to it that it is meant
+        "WORKER_METRICS_PORT": os.environ.get("WORKER_METRICS_PORT")
+        or str(metrics_port if metrics_port < 65536 else 0),
         "PYTHONUNBUFFERED": "1",
         "LOG_FORMAT": os.environ.get("LOG_FORMAT") or "console",  # for the person at this terminal
+        "LOG_REQUESTS": os.environ.get("LOG_REQUESTS") or "errors",
         # Said by Celery to root, at length; this is for development.
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS") or "ignore:You're running the worker with superuser",
     }

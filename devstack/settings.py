@@ -1,5 +1,6 @@
 """What `python -m devstack` reads from the environment, once."""
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ class Settings:
     redis_maxmemory: str  # of the embedded Redis, in its own notation: 512mb, 2gb
     database_url: str | None  # None: the embedded Postgres
     redis_url: str | None  # None: the embedded Redis
+    auth: str  # required: every request needs an API key; off: this machine's own business
 
     @property
     def url(self) -> str:
@@ -33,12 +35,13 @@ class Settings:
 def read() -> Settings:
     """The settings of this run; raises SettingError for the first wrong value."""
     env = environs.Env()
+    # Not HOST: csh and conda export that with another meaning.
+    host = env.str("WEB_HOST", "127.0.0.1")
     count = validate.Range(min=1, max=64)
     try:
         return Settings(
             home=Path(env.str("ENERGY_HOME", "") or ".energy").absolute(),
-            # Not HOST: csh and conda export that with another meaning.
-            host=env.str("WEB_HOST", "127.0.0.1"),
+            host=host,
             port=env.int("PORT", 8000, validate=validate.Range(min=1, max=65535)),
             simulate=env.int("SIMULATE", 25, validate=validate.Range(min=0, max=100_000)),
             web_workers=env.int("WEB_WORKERS", 2, validate=count),
@@ -46,9 +49,30 @@ def read() -> Settings:
             redis_maxmemory=env.str("REDIS_MAXMEMORY", "2gb", validate=validate.Regexp(r"(?i)\d+([kmg]b?)?$")),
             database_url=env.str("DATABASE_URL", "") or None,
             redis_url=env.str("REDIS_URL", "") or None,
+            auth=_auth(env, host),
         )
     except environs.EnvError as error:
         raise SettingError(_one_line(error)) from None
+
+
+def _auth(env: environs.Env, host: str) -> str:
+    """`off` where only this machine reaches the API, or where somebody says that it is meant."""
+    is_local = _is_loopback(host)
+    told = env.str("AUTH", "", validate=validate.OneOf(["", "required", "off"]))
+    is_meant = env.int("ALLOW_INSECURE", 0, validate=validate.OneOf([0, 1]))
+    if told == "off" and not is_local and not is_meant:
+        raise SettingError(
+            f'"AUTH": "off" would let everybody who reaches {host} post and read; '
+            "leave it out to have keys, or set ALLOW_INSECURE=1 too"
+        )
+    return told or ("off" if is_local else "required")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _one_line(error: environs.EnvError) -> str:

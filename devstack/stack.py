@@ -8,7 +8,7 @@ from pathlib import Path
 
 import urllib3
 
-from devstack import StackError, lock, postgres_server, programs, redis_server, server
+from devstack import StackError, access, lock, postgres_server, programs, redis_server, server
 from devstack.output import Output
 from devstack.settings import Settings
 from devstack.supervision import Events, Supervisor, supervised
@@ -35,7 +35,8 @@ def run(settings: Settings) -> None:
             if url and url not in urls.values():
                 server.wait_until_answering(name, url, failed=lambda: False, seconds=REACH_SECONDS)
 
-        environment = programs.environment(settings, database_url, redis_url)
+        key = access.key_of(settings.home) if settings.auth == "required" else None
+        environment = programs.environment(settings, database_url, redis_url, key)
         check_engine_settings(environment)
         write_env(settings.home / "env", environment)
         applications = programs.applications(settings)
@@ -97,6 +98,8 @@ def start(
             lambda d=deadline, n=each.name: time.monotonic() > d and supervisor.is_failing(n),
         )
     migrate(environment, output)
+    if key := environment["ENERGY_API_KEY"]:
+        access.admit(key, environment["DATABASE_URL"])
     simulator = [p for p in applications if p.name == "simulate"]
     for each in applications:
         if each not in simulator:
@@ -139,8 +142,10 @@ def wait_until_live(url: str) -> None:
 
 
 def write_env(file: Path, environment: dict[str, str]) -> None:
-    names = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL")
+    # Not AUTH: a shell that has read it would hand it to the next start, which may listen elsewhere.
+    names = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL", "ENERGY_API_KEY")
     file.touch(mode=0o600)  # a URL from outside may hold a password
+    file.chmod(0o600)
     file.write_text("".join(f"{name}={shlex.quote(environment[name])}\n" for name in names))
 
 
@@ -152,4 +157,5 @@ def welcome(settings: Settings, output: Output) -> None:
     output.say(f"docs       {settings.url}/docs")
     output.say(f"elsewhere  set -a; . {shlex.quote(str(settings.home / 'env'))}   for psql, redis-cli, flask")
     output.say("try        this, in another terminal:")
-    output.plain(f"curl {settings.url}/v1/telemetry -H 'Content-Type: application/json' -d '[{vehicle},{meter}]'")
+    key = ' -H "Authorization: Bearer $ENERGY_API_KEY"' if settings.auth == "required" else ""
+    output.plain(f"curl {settings.url}/v1/telemetry{key} -H 'Content-Type: application/json' -d '[{vehicle},{meter}]'")

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import msgspec
 import psycopg
@@ -11,6 +11,7 @@ from models.dead_letters import DeadLetter, bury
 from models.entry_ids import EntryId, received_at
 from models.history import POSTGRES_EPOCH, Refused, Row, copy_history
 from models.live import upsert_live
+from models.metrics import count_batch, step
 from models.readings import METER, VEHICLE, Kind, decode_entry, to_datetime
 from models.stream import FIELD, StreamEntry
 
@@ -20,9 +21,24 @@ class Stored:
     """What became of a batch: readings in history, dead letters, devices whose live row was brought up to date."""
 
     entries: int
-    readings: int
+    meters: int
+    vehicles: int
     dead_letters: int
     devices: int
+
+    @property
+    def readings(self) -> int:
+        return self.meters + self.vehicles
+
+    def __add__(self, other: "Stored") -> "Stored":
+        return Stored(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    def count(self) -> None:
+        """For the figures, once it is committed."""
+        count_batch(self.meters, self.vehicles, self.dead_letters, self.devices)
+
+
+NOTHING = Stored(entries=0, meters=0, vehicles=0, dead_letters=0, devices=0)
 
 
 @dataclass(frozen=True)
@@ -61,8 +77,27 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
 
     Raises what `copy_history` raises, for the caller to roll back: then nothing of the batch is stored.
     """
-    meters, vehicles = _Rows(METER), _Rows(VEHICLE)
     letters: list[DeadLetter] = []
+    with step("decode"):
+        kinds = _decode(shard, shards, entries, letters)
+    kept = []
+    with step("copy"):
+        for rows in kinds:
+            refused = copy_history(connection, rows.kind, rows.rows)
+            letters += [_refused(shard, rows, refusal) for refusal in refused]
+            kept.append(_without(rows.rows, refused))
+    # Live rows are shared between shards: touched last, so that their locks are held shortest.
+    with step("live"):
+        devices = sum(upsert_live(connection, rows.kind, left) for rows, left in zip(kinds, kept, strict=True))
+    if letters:
+        with step("bury"):
+            bury(connection, letters)
+    return Stored(len(entries), *map(len, kept), len(letters), devices)
+
+
+def _decode(shard: int, shards: int, entries: list[StreamEntry], letters: list[DeadLetter]) -> tuple[_Rows, _Rows]:
+    """The history rows of the entries, meters and vehicles; what can't be read is added to the letters."""
+    meters, vehicles = _Rows(METER), _Rows(VEHICLE)
     for entry_id, fields in entries:
         received = received_at(shard, shards, entry_id)
         try:
@@ -75,19 +110,7 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
             meters.add(origin, received, entry.meters)
         if entry.vehicles:
             vehicles.add(origin, received, entry.vehicles)
-    readings = devices = 0
-    kept = []
-    for rows in (meters, vehicles):
-        refused = copy_history(connection, rows.kind, rows.rows)
-        letters += [_refused(shard, rows, refusal) for refusal in refused]
-        kept.append((rows.kind, _without(rows.rows, refused)))
-    # Live rows are shared between shards: touched last, so that their locks are held shortest.
-    for kind, rows in kept:
-        devices += upsert_live(connection, kind, rows)
-        readings += len(rows)
-    if letters:
-        bury(connection, letters)
-    return Stored(len(entries), readings, len(letters), devices)
+    return meters, vehicles
 
 
 def _tell_repeats_apart(rows: list[Row]) -> list[Row]:

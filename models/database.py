@@ -1,5 +1,7 @@
 """Connections to Postgres: one pool a process, with the timeouts of the process's role, and what its errors mean."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import psycopg
@@ -74,10 +76,19 @@ def _bound(patience_seconds: float, connection: BoundedConnection) -> None:
 
 def _check(connection: BoundedConnection) -> None:
     """Whether a pooled connection still answers: asked before each use, for a moment only."""
+    with bounded(connection, WEB_WAIT_SECONDS):
+        ConnectionPool.check_connection(connection)
+
+
+@contextmanager
+def bounded(connection: BoundedConnection, seconds: float) -> Iterator[None]:
+    """No answer is waited for longer than so many seconds, for a while; then OperationalError, as ever."""
     usual = connection.patience_seconds
-    connection.patience_seconds = WEB_WAIT_SECONDS
-    ConnectionPool.check_connection(connection)
-    connection.patience_seconds = usual
+    connection.patience_seconds = seconds
+    try:
+        yield
+    finally:
+        connection.patience_seconds = usual
 
 
 def connection_options(role: str, statement_seconds: float) -> dict:

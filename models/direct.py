@@ -55,4 +55,5 @@ def _store(connection: psycopg.Connection, shards: int, payload: bytes) -> Entry
         entry_id = EntryId(ms, sequence)
         stored = store_entries(connection, DIRECT_SHARD, shards, [(entry_id, {FIELD: payload})])
         record_batch(connection, DIRECT_SHARD, [entry_id], readings=stored.readings, dead_letters=stored.dead_letters)
+    stored.count()
     return entry_id

@@ -1,101 +1,194 @@
-"""Is the engine ready: does each server answer, and do readings move?"""
+"""Is the engine ready? A check for each part that accepted readings need on their way, with its figure."""
 
-import time
-from dataclasses import dataclass
-
-import psycopg
-import redis
-from psycopg_pool import PoolTimeout
-
-from models.connections import Connections
-from models.partitions import days_ahead
-from models.positions import list_positions
-from models.reconcile import shards_astray
+from models.checks import Check, Verdict, good, unknown, wrong
+from models.durability import check_durability, check_memory
+from models.facts import Facts, known_revisions
+from models.heartbeats import BEAT, SILENT_SECONDS, SWEEP, WORKER
 
 # A backlog whose oldest entry is older than this, with a position that did not move for as long, is stuck.
 STUCK_SECONDS = 30
-# Readiness is asked every few seconds: it must not wait as long as a request may.
-POSTGRES_WAIT_SECONDS = 1.0
+
+_NO_FAILURE = "no failure was noted; is a worker running, does something hold a lock in Postgres?"
+_NO_POSTGRES = unknown("can't be told without Postgres")
+_NO_REDIS = unknown("can't be told without Redis")
+_NO_SCHEMA = unknown("can't be told without the schema")
 
 
-@dataclass(frozen=True)
-class Check:
-    """What was found of one part; `detail` is for a person."""
+def check_readiness(facts: Facts) -> dict[str, Check]:
+    """Every part by name, in the order in which to look at them: what comes first explains what comes later.
 
-    ok: bool
-    detail: str
+    Whatever is wrong makes the engine not ready: from servers out of reach to a beat that does not ring, each
+    either refuses readings now, or keeps accepted ones from being stored, or lets them be lost in a crash. That
+    is for people and alarms to know. It is not for a load balancer to act on: this process goes on taking
+    readings while Postgres, beat or the workers are away, and no other web is better off. A balancer asks
+    /health/live. What can't be told, because of something that is named, is no reason of its own.
+    """
+    return {
+        "postgres": _check_postgres(facts),
+        "migrations": _check_migrations(facts),
+        "partitions": _check_partitions(facts),
+        "redis": _check_redis(facts),
+        "durability": _check_durability(facts),
+        "backlog": _check_backlog(facts),
+        "drain": _check_drain(facts),
+        "stream": _check_stream(facts),
+        "beat": _check_beat(facts),
+        "workers": _check_workers(facts),
+    }
 
-    def shown(self) -> dict:
-        return {"ok": self.ok, "detail": self.detail}
+
+def wrongs(checks: dict[str, Check]) -> dict[str, str]:
+    """What is wrong, by name."""
+    return {name: check.detail for name, check in checks.items() if check.verdict is Verdict.WRONG}
 
 
-def check_readiness(held: Connections) -> dict[str, Check]:
-    """Postgres, Redis, the drains and the stream, each by name. Never raises for what is out of reach."""
-    checks = {"postgres": _postgres(held), "redis": _redis(held)}
-    for name, check in (("drain", _drain), ("stream", _stream)):
-        both = checks["postgres"].ok and checks["redis"].ok
-        checks[name] = check(held) if both else Check(False, "can't be told without Postgres and Redis")
-    return checks
+def _check_postgres(facts: Facts) -> Check:
+    if not facts.postgres:
+        return wrong(f"Postgres does not answer: {facts.postgres_away}")
+    if facts.postgres.is_standby:
+        return wrong("Postgres is a standby: it can't be written to")
+    return good(f"Postgres {facts.postgres.version // 10_000} answers")
 
 
-def _postgres(held: Connections) -> Check:
-    try:
-        with held.database.connection(timeout=POSTGRES_WAIT_SECONDS) as connection:
-            ahead = days_ahead(connection)
-    except psycopg.errors.UndefinedTable:
-        return Check(False, "the schema is missing; run `alembic upgrade head`")
-    except (psycopg.Error, PoolTimeout) as error:
-        return Check(False, f"does not answer: {type(error).__name__}")
+def _check_migrations(facts: Facts) -> Check:
+    if not facts.postgres:
+        return _NO_POSTGRES
+    head, *earlier = known_revisions()
+    revision = facts.postgres.revision
+    if revision is None:
+        return wrong("the schema is missing; run `alembic upgrade head`", head=head)
+    figures = {"revision": revision, "head": head}
+    if revision in earlier:
+        return wrong(f"the schema is at {revision}, behind {head}; run `alembic upgrade head`", **figures)
+    if revision != head:  # in the middle of an upgrade: migrations suit the code before them
+        return good(f"the schema is at {revision}, ahead of this code, which knows {head}", **figures)
+    return good(f"the schema is at {head}, the head", **figures)
+
+
+def _check_partitions(facts: Facts) -> Check:
+    if not facts.postgres:
+        return _NO_POSTGRES
+    if facts.postgres.days_ahead is None:
+        return _NO_SCHEMA
+    ahead = facts.postgres.days_ahead
     if ahead < 1:
-        return Check(False, f"partitions end in {ahead} days; run `flask partitions ensure`")
-    return Check(True, f"answers; partitions for {ahead} days ahead")
+        day = "today" if ahead < 0 else "tomorrow"
+        return wrong(f"there is no partition for {day}; run `flask partitions ensure`", daysAhead=ahead)
+    return good(f"made for {ahead} days ahead", daysAhead=ahead)
 
 
-def _redis(held: Connections) -> Check:
-    try:
-        backlog = sum(held.stream.backlog(shard) for shard in held.stream.known_shards())
-    except redis.RedisError as error:
-        return Check(False, f"does not answer: {type(error).__name__}")
-    return Check(True, f"answers; backlog of {backlog} entries")
+def _check_redis(facts: Facts) -> Check:
+    if not facts.redis:
+        return wrong(f"Redis does not answer: {facts.redis_away}")
+    if facts.redis.info.get("role") == "slave":
+        return wrong("Redis is a replica: it can't be written to")
+    return good(f"Redis {facts.redis.info.get('redis_version')} answers")
 
 
-def _drain(held: Connections) -> Check:
-    now = time.time()
-    try:
-        with held.database.connection(timeout=POSTGRES_WAIT_SECONDS) as connection:
-            positions = {row["shard"]: row for row in list_positions(connection)}
-        stuck = []
-        oldest_age = 0.0
-        for shard in held.stream.known_shards():
-            oldest = held.stream.oldest(shard)
-            if oldest is None:
-                continue
-            age = now - oldest.ms / 1000
-            oldest_age = max(oldest_age, age)
-            position = positions.get(shard, {})
-            moved_at = position.get("moved_at")
-            still = now - moved_at.timestamp() if moved_at else age
-            if age > STUCK_SECONDS and still > STUCK_SECONDS:
-                reason = position.get("failure") or "is a worker running?"
-                stuck.append(f"shard {shard} has not moved for {still:.0f} s: {reason}")
-    except (psycopg.Error, PoolTimeout, redis.RedisError) as error:
-        return Check(False, f"can't be told: {type(error).__name__}")
+def _check_durability(facts: Facts) -> Check:
+    """The servers' settings in one; but for `maxmemory`, which the backlog tells."""
+    found = {name: detail for name, detail in wrongs(check_durability(facts)).items() if name != "maxmemory"}
+    if found:
+        return wrong(f"what is acknowledged may be lost: {'; '.join(found.values())}", wrongSettings=len(found))
+    if not (facts.postgres and facts.redis):
+        return _NO_POSTGRES if facts.redis else _NO_REDIS
+    return good("what is acknowledged is on disk", wrongSettings=0)
+
+
+def _check_backlog(facts: Facts) -> Check:
+    if not facts.redis:
+        return _NO_REDIS
+    bound = facts.settings.shard_max_entries
+    entries = sum(shard.backlog for shard in facts.redis.shards.values())
+    figures = {"entries": entries, "maxEntriesPerShard": bound}
+    full = [
+        f"shard {number} is full with {shard.backlog:,} of {bound:,} entries"
+        for number, shard in facts.redis.shards.items()
+        if shard.backlog >= bound
+    ]
+    memory = check_memory(facts.redis.info)
+    if memory.verdict is Verdict.WRONG:
+        full.append(memory.detail)
+    if full:
+        return wrong(f"{'; '.join(full)}: requests get 503 until it is drained", **figures)
+    return good(f"{entries:,} entries; a shard takes up to {bound:,}", **figures)
+
+
+def _check_drain(facts: Facts) -> Check:
+    if missing := _missing(facts):
+        return missing
+    stuck = []
+    for number, shard in facts.redis.shards.items():
+        # A position that never moved has stood still for as long as its oldest entry waits.
+        still = min(_still_seconds(facts, number), shard.lag_seconds)
+        if shard.backlog and still > STUCK_SECONDS:
+            failure = facts.positions.get(number, {}).get("failure") or _NO_FAILURE
+            stuck.append(f"shard {number} has not moved for {still:.0f} s: {failure}")
+    lag = max((shard.lag_seconds for shard in facts.redis.shards.values()), default=0.0)
+    figures = {"lagSeconds": round(lag, 3), "stuckShards": len(stuck)}
     if stuck:
-        return Check(False, "; ".join(stuck))
-    return Check(True, f"moves; the oldest entry is {oldest_age:.1f} s old")
+        return wrong("; ".join(stuck), **figures)
+    waiting = any(shard.backlog for shard in facts.redis.shards.values())
+    return good(f"moves; the oldest entry is {lag:.1f} s old" if waiting else "nothing waits", **figures)
 
 
-def _stream(held: Connections) -> Check:
+def _missing(facts: Facts) -> Check | None:
+    """Why stream and positions can't be held against each other; None where they can."""
+    if not facts.redis:
+        return _NO_REDIS
+    if not facts.postgres:
+        return _NO_POSTGRES
+    return _NO_SCHEMA if facts.positions is None else None
+
+
+def _still_seconds(facts: Facts, shard: int) -> float:
+    """How long the shard's position did not move."""
+    moved_at = facts.positions.get(shard, {}).get("moved_at")
+    return (facts.postgres.now - moved_at).total_seconds() if moved_at else float("inf")
+
+
+def _check_stream(facts: Facts) -> Check:
     """Do stream and positions belong together; and did they always, as far as anybody noted?"""
-    try:
-        with held.database.connection(timeout=POSTGRES_WAIT_SECONDS) as connection:
-            astray = shards_astray(connection, held.stream)
-            went_back = {row["shard"]: row["went_back_at"] for row in list_positions(connection) if row["went_back_at"]}
-    except (psycopg.Error, PoolTimeout, redis.RedisError) as error:
-        return Check(False, f"can't be told: {type(error).__name__}")
-    if astray:
-        return Check(False, f"went back in time: shards {astray}; the next drain mends it")
-    if went_back:
+    if missing := _missing(facts):
+        return missing
+    if facts.astray is None:
+        return unknown("a server went away in the middle of the look")
+    if facts.astray:
+        return wrong(f"went back in time: shards {facts.astray}; the next drain mends it")
+    if went_back := {n: row["went_back_at"] for n, row in facts.positions.items() if row["went_back_at"]}:
         told = ", ".join(f"shard {shard} at {moment:%Y-%m-%dT%H:%M:%SZ}" for shard, moment in went_back.items())
-        return Check(True, f"went back in time and was mended: {told}; what was lost: docs/guarantees.md")
-    return Check(True, "belongs to the positions")
+        return good(f"went back in time and was mended: {told}; what was lost: docs/guarantees.md")
+    return good("belongs to the positions")
+
+
+def _check_beat(facts: Facts) -> Check:
+    if not facts.redis:
+        return _NO_REDIS
+    silent = facts.redis.heard.get(BEAT)
+    if silent is None:
+        return wrong("beat was not heard within an hour; start `celery -A workers beat`")
+    figures = {"silentSeconds": round(silent)}
+    if silent > SILENT_SECONDS:
+        return wrong(f"beat has not rung for {silent:.0f} s; start `celery -A workers beat`", **figures)
+    return good(f"rang {silent:.0f} s ago", **figures)
+
+
+def _check_workers(facts: Facts) -> Check:
+    """Workers are well where they are heard and, as long as beat rings, do what it asks for."""
+    if not facts.redis:
+        return _NO_REDIS
+    heard = facts.redis.heard
+    alive = sum(age <= SILENT_SECONDS for who, age in heard.items() if who.startswith(WORKER))
+    figures = {"alive": alive}
+    if not alive:
+        return wrong(f"no worker was heard within {SILENT_SECONDS} s; start `celery -A workers worker`", **figures)
+    beat_rings = heard.get(BEAT, float("inf")) <= SILENT_SECONDS
+    if beat_rings and _idle_seconds(facts) > SILENT_SECONDS:
+        return wrong(f"{alive} are there, but take no tasks; restart them", **figures)
+    return good(f"{alive} heard within {SILENT_SECONDS} s", **figures)
+
+
+def _idle_seconds(facts: Facts) -> float:
+    """How long no worker did anything. Many drains at once may keep the sweep waiting: they show it too."""
+    moves = [_still_seconds(facts, shard) for shard in facts.redis.shards if (facts.positions or {}).get(shard)]
+    return min([facts.redis.heard.get(SWEEP, float("inf")), *moves])

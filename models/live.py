@@ -10,6 +10,7 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import dict_row
 
+from models.bindings import Binding, bound_to
 from models.history import Row
 from models.readings import METER, Kind
 
@@ -106,14 +107,18 @@ def list_live(
     *,
     after: str,
     limit: int,
+    binding: Binding | None = None,
     heard_since: datetime | None = None,
     silent_since: datetime | None = None,
 ) -> list[dict]:
     """Up to `limit` live rows in the order of their ids, from the one after `after` on, by primary key.
 
-    `heard_since` keeps the devices whose newest reading is from then or later, `silent_since` the others.
+    `heard_since` keeps the devices whose newest reading is from then or later, `silent_since` the others;
+    `binding` the devices it covers.
     """
-    where, values = [f"{kind.device_column} > %s"], [after]
+    where, values = bound_to(kind.device_column, binding)
+    where.append(f"{kind.device_column} > %s")
+    values.append(after)
     if heard_since is not None:
         where.append("recorded_at >= %s")
         values.append(heard_since)

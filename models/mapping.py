@@ -6,6 +6,8 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import dict_row
 
+from models.bindings import Binding, bound_to
+
 # An open end is an infinity in the table and None outside: Python's datetime has no infinity.
 _COLUMNS = """vehicle_id, meter_id, nullif(valid_from, '-infinity') as valid_from,
               nullif(valid_to, 'infinity') as valid_to"""
@@ -73,9 +75,17 @@ def end_mapping(connection: psycopg.Connection, vehicle_id: str, meter_id: str, 
     return ended
 
 
-def list_mappings(connection: psycopg.Connection, vehicle_id: str | None, *, after: tuple | None, limit: int):
-    """Mappings in the order of vehicle, meter and start, of one vehicle or of all. By primary key."""
-    where, values = ["true"], []
+def list_mappings(
+    connection: psycopg.Connection,
+    vehicle_id: str | None,
+    *,
+    after: tuple | None,
+    limit: int,
+    binding: Binding | None = None,
+) -> list[dict]:
+    """Mappings in the order of vehicle, meter and start, of one vehicle or of all that are bound. By primary key."""
+    where, values = bound_to("vehicle_id", binding)
+    where.append("true")
     if vehicle_id is not None:
         where.append("vehicle_id = %s")
         values.append(vehicle_id)

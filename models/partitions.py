@@ -96,10 +96,13 @@ def list_partitions(connection: psycopg.Connection) -> list[Partition]:
 
 
 def days_ahead(connection: psycopg.Connection, *, today: date | None = None) -> int:
-    """How many whole days after today can be stored, in the kind that has the fewest; negative: not even today."""
+    """How many whole days after today can be stored, without a gap and in both kinds; -1: not even today."""
     today = today or datetime.now(UTC).date()
-    last = min(max(_days(connection, kind), default=today - timedelta(days=1)) for kind in (METER, VEHICLE))
-    return (last - today).days
+    present = set(_days(connection, METER)) & set(_days(connection, VEHICLE))
+    ahead = -1
+    while today + timedelta(days=ahead + 1) in present:
+        ahead += 1
+    return ahead
 
 
 def _make(connection: psycopg.Connection, kind: Kind, name: str, start: date | None, end: date) -> list[str]:

@@ -5,11 +5,13 @@ setting does not start. Every bound has its unit in its name or in the comment b
 docs/settings.md lists them all; a test holds the two lists to each other.
 """
 
+import re
 from dataclasses import dataclass
 
 from environs import Env, EnvError, EnvValidationError, validate
 
 MAX_SHARDS = 64
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?\Z")
 
 
 class SettingsError(Exception):
@@ -32,6 +34,11 @@ class Settings:
     idempotency_ttl_seconds: int
     ingest_fallback: str  # off; or direct: write into Postgres while Redis is away
 
+    # Keys
+    auth: str  # required: every request needs an API key; or off
+    allow_insecure: int  # 1: `off` is meant
+    read_requests_per_second: float  # of a key that has no limit of its own; 0: none
+
     # Drain
     drain_linger_ms: int  # the age the oldest entry reaches before a batch is taken
     drain_batch_readings: int  # readings a transaction, about
@@ -52,9 +59,21 @@ class Settings:
     db_timeout_seconds: float  # wait for a connection or a statement of the web
     redis_timeout_seconds: float
 
+    # Figures
+    worker_metrics_port: int  # of a worker's parent; 0: none
+    worker_metrics_host: str
+
     # Logs
     log_format: str
     log_level: str
+    log_requests: str  # all; or errors: only those answered with 400 and above
+
+    # Browsers
+    cors_origins: str  # whose pages may read the answers; a comma between
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        return frozenset(filter(None, self.cors_origins.split(",")))
 
     @property
     def shard_max_entries(self) -> int:
@@ -78,6 +97,9 @@ def load_settings() -> Settings:
         "max_clock_skew_seconds": env.int("MAX_CLOCK_SKEW_SECONDS", 600, validate=validate.Range(0, 86_400)),
         "idempotency_ttl_seconds": env.int("IDEMPOTENCY_TTL_SECONDS", 86_400, validate=at_least(60)),
         "ingest_fallback": env.str("INGEST_FALLBACK", "off", validate=validate.OneOf(["off", "direct"])),
+        "auth": env.str("AUTH", "required", validate=validate.OneOf(["required", "off"])),
+        "allow_insecure": env.int("ALLOW_INSECURE", 0, validate=validate.OneOf([0, 1])),
+        "read_requests_per_second": env.float("READ_REQUESTS_PER_SECOND", 0.0, validate=at_least(0)),
         "drain_linger_ms": env.int("DRAIN_LINGER_MS", 50, validate=validate.Range(0, 5_000)),
         "drain_batch_readings": env.int("DRAIN_BATCH_READINGS", 20_000, validate=validate.Range(1, 200_000)),
         "drain_seconds": env.int("DRAIN_SECONDS", 10, validate=validate.Range(1, 30)),
@@ -90,8 +112,12 @@ def load_settings() -> Settings:
         "db_pool_size": env.int("DB_POOL_SIZE", 8, validate=validate.Range(1, 100)),
         "db_timeout_seconds": env.float("DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)),
         "redis_timeout_seconds": env.float("REDIS_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 10)),
+        "worker_metrics_port": env.int("WORKER_METRICS_PORT", 0, validate=validate.Range(0, 65_535)),
+        "worker_metrics_host": env.str("WORKER_METRICS_HOST", "127.0.0.1"),
         "log_format": env.str("LOG_FORMAT", "json", validate=validate.OneOf(["json", "console"])),
         "log_level": env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
+        "log_requests": env.str("LOG_REQUESTS", "all", validate=validate.OneOf(["all", "errors"])),
+        "cors_origins": env.str("CORS_ORIGINS", "", validate=_origins),
     }
     try:
         env.seal()
@@ -99,7 +125,13 @@ def load_settings() -> Settings:
         raise SettingsError(_explain(error)) from None
     except EnvError as error:
         raise SettingsError(str(error)) from None
-    return Settings(**values)
+    settings = Settings(**values)
+    if settings.auth == "off" and not settings.allow_insecure:
+        raise SettingsError(
+            "AUTH: off lets anybody post and read. Leave it at `required` and make keys (flask keys create); "
+            "or, where nobody else reaches this service, say so with ALLOW_INSECURE=1"
+        )
+    return settings
 
 
 def _url(*schemes: str):
@@ -108,6 +140,14 @@ def _url(*schemes: str):
             raise validate.ValidationError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
 
     return check
+
+
+def _origins(value: str) -> None:
+    if value and not all(_ORIGIN.match(origin) for origin in value.split(",")):
+        raise validate.ValidationError(
+            "must be origins as browsers send them, such as https://fleet.example.com or http://localhost:3000, "
+            "a comma between and no blanks; * is not one"
+        )
 
 
 def _explain(error: EnvValidationError) -> str:

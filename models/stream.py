@@ -5,6 +5,7 @@ Keys of shard n (the braces keep a shard's keys on one node of a cluster):
     telemetry:{n}                 stream; an entry is one field, `v1`, holding an encoded `Entry`
     telemetry:{n}:stored          id of the newest entry that is in Postgres, written when the stream is trimmed
     telemetry:{n}:token:<token>   "<entry id> <fingerprint> <answer>": what was appended under this token
+    telemetry:{n}:bucket:<owner>  what an API key may still bring (models/limits.py)
 
 An entry's life: appended by `append` (the answer to the device waits for Redis to have it on its append-only
 file), read by the drain with `read_after`, stored in Postgres together with the shard's new position, and only
@@ -22,6 +23,7 @@ from redis.retry import Retry
 
 from models.admission import APPEND
 from models.entry_ids import EntryId, parse_entry_id
+from models.limits import Allowance, Charge, LimitReached
 from models.settings import MAX_SHARDS, Settings
 
 FIELD = b"v1"
@@ -69,6 +71,7 @@ class Appended:
     was_empty: bool
     replayed: bool
     answer: bytes
+    allowance: Allowance | None = None  # how the bucket stands that was charged
 
 
 class TelemetryStream:
@@ -109,16 +112,21 @@ class TelemetryStream:
         token_ttl_seconds: int = GENERATED_TOKEN_TTL_SECONDS,
         fingerprint: str = "",
         answer: bytes = b"",
+        charge: Charge | None = None,
     ) -> Appended:
         """Puts one entry into the shard's stream, or says why not.
 
         `token` makes the append happen once however often it is asked for within its time to live; a repeat
         returns the first entry and the first answer. Without one a token is made up, which covers the attempts
-        of this call. Raises BacklogFull, StreamUnreachable, TokenReused (nothing was taken) or OutcomeUnknown.
+        of this call. `charge` is taken out of its owner's bucket, by the first append under a token alone.
+        Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused (nothing was taken) or OutcomeUnknown.
         If the process dies here, the entry is in the stream once or not at all.
         """
         keys = (_stream_key(shard), f"{_stream_key(shard)}:token:{token or uuid.uuid4().hex}")
         values = (token_ttl_seconds, fingerprint.encode() + b" " + answer)
+        if charge:
+            keys += (f"{_stream_key(shard)}:bucket:{charge.owner}",)
+            values += (charge.limit.cost_ms(charge.readings), charge.limit.most_missing_ms)
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         maybe_taken = False
         while True:
@@ -133,7 +141,7 @@ class TelemetryStream:
             except (redis.ConnectionError, redis.TimeoutError):
                 maybe_taken = True
             else:
-                return self._read_reply(reply, fingerprint)
+                return self._read_reply(reply, fingerprint, charge)
             if time.monotonic() >= give_up_at:
                 raise OutcomeUnknown("the answer of Redis got lost")
             time.sleep(_PAUSE_SECONDS)
@@ -149,10 +157,10 @@ class TelemetryStream:
             for _ in range(2):
                 # Half of the time we wait for the answer: what the script did not do by then, it won't do.
                 deadline = time.monotonic() * 1000 + self._clock_offset_ms + self._timeout * 500
-                arguments = (2, *keys, payload, int(deadline), self._shard_max_entries, *values)
+                arguments = (len(keys), *keys, payload, int(deadline), self._shard_max_entries, *values)
                 reply = self._evaluate(connection, arguments)
                 if reply[0] in (b"late", b"added"):
-                    self._clock_offset_ms = reply[-1] - time.monotonic() * 1000
+                    self._clock_offset_ms = reply[2] - time.monotonic() * 1000
                 if reply[0] != b"late":  # once more with Redis's clock as it just told it
                     break
             return reply
@@ -199,17 +207,20 @@ class TelemetryStream:
             connection.send_command("EVAL", APPEND, *arguments)
             return connection.read_response()
 
-    def _read_reply(self, reply: list, fingerprint: str) -> Appended:
+    def _read_reply(self, reply: list, fingerprint: str, charge: Charge | None = None) -> Appended:
         verdict, detail = reply[0], reply[1]
+        allowance = Allowance(charge.limit, float(reply[3])) if charge and len(reply) > 3 else None
         if verdict == b"added":
-            return Appended(parse_entry_id(detail), was_empty=reply[2] == 0, replayed=False, answer=b"")
+            return Appended(parse_entry_id(detail), reply[4] == 0, replayed=False, answer=b"", allowance=allowance)
         if verdict == b"seen":
             entry_id, first_fingerprint, first_answer = detail.split(b" ", 2)
             if first_fingerprint.decode() != fingerprint:
                 raise TokenReused
-            return Appended(parse_entry_id(entry_id), was_empty=False, replayed=True, answer=first_answer)
+            return Appended(parse_entry_id(entry_id), False, replayed=True, answer=first_answer, allowance=allowance)
         if verdict == b"full":
             raise BacklogFull(f"the backlog stands at {detail} entries")
+        if verdict == b"limited":
+            raise LimitReached(allowance)
         raise StreamUnreachable("Redis took too long")
 
     # ── The drain's end ──────────────────────────────────────────────────────────────────────────────────────

@@ -179,5 +179,34 @@ dead_letters = Table(
 # Serves GET /v1/telemetry/receipts/{receipt}.
 Index("dead_letters_receipt", dead_letters.c.shard, dead_letters.c.entry_id)
 
+# ── API keys: who may post and read what (models/keys.py) ────────────────────────────────────────────────────
+
+# Read whole by every web process; the secret itself is nowhere.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("secret_hash", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    # Both null: every device.
+    Column("device_ids", ARRAY(Text)),
+    Column("device_prefix", Text),
+    # Null: no limit; a minute's readings; as the settings say.
+    Column("readings_per_second", Double),
+    Column("readings_burst", Integer),
+    Column("requests_per_second", Double),
+    _time("created_at", nullable=False, server_default=text("now()")),
+    _time("expires_at"),
+    _time("revoked_at"),
+    # The key that took this one's place.
+    Column("replaced_by", Text),
+    CheckConstraint("scopes <@ ARRAY['ingest', 'read', 'admin'] AND cardinality(scopes) > 0", name="api_keys_scopes"),
+    CheckConstraint("device_prefix <> ''", name="api_keys_device_prefix"),
+    CheckConstraint(
+        "readings_per_second > 0 AND readings_burst > 0 AND requests_per_second > 0", name="api_keys_limits"
+    ),
+)
+
 # Tells apart the entries of one millisecond that were written without Redis (models/direct.py).
 direct_entries = Sequence("direct_entries", minvalue=0, maxvalue=99, cycle=True, metadata=metadata)

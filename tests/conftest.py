@@ -36,6 +36,8 @@ def servers() -> Iterator[Servers]:
         server.running(redis_server.prepare(Path(folder))) as redis_url,
     ):
         os.environ.update(DATABASE_URL=database_url, REDIS_URL=redis_url, LOG_LEVEL="WARNING")
+        # What is not about keys goes without; tests/test_keys.py asks for them.
+        os.environ.update(AUTH="off", ALLOW_INSECURE="1")
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, check=True)
         yield Servers(database_url, redis_url)
 
@@ -91,6 +93,15 @@ def app(_app, held):
 @pytest.fixture
 def client(app):
     return app.test_client()
+
+
+@pytest.fixture
+def alive(held, broker):
+    """Beat, a worker and a sweep, as if just heard."""
+    from models.heartbeats import BEAT, SWEEP, WORKER, Heartbeats
+
+    for who in (BEAT, SWEEP, f"{WORKER}celery@test/1"):
+        Heartbeats(broker).note(who)
 
 
 @pytest.fixture
@@ -163,7 +174,7 @@ def _empty(held) -> None:
     with held.database.connection() as connection:
         connection.execute(
             """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
-                        vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters"""
+                        vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters, api_keys"""
         )
     with redis.Redis.from_url(held.settings.redis_url) as client:
         client.flushall()

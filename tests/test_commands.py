@@ -142,7 +142,7 @@ def test_an_address_that_is_none_is_named(runner, address):
 def test_every_command_has_help_with_an_example(app, runner):
     for words in (
         "load single", "load full", "load load", "simulate", "partitions list", "partitions ensure",
-        "dead-letters list", "dead-letters show", "dead-letters replay", "mapping import",
+        "dead-letters list", "dead-letters show", "dead-letters replay", "mapping import", "status", "doctor",
     ):  # fmt: skip
         shown = runner.invoke(args=[*words.split(), "--help"])
         assert shown.exit_code == 0

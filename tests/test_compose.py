@@ -38,6 +38,7 @@ from tests.conftest import meter
 
 ROOT = Path(__file__).parent.parent
 ENGINE_SERVICES = {"migrate", "web", "worker", "beat"}
+MONITORING = {"prometheus", "grafana"}
 SETTINGS = {field.name.upper() for field in fields(Settings)}
 SECRETS = {"POSTGRES_PASSWORD": "p@ss/w:rd"}
 # Read by libpq and by prometheus-client, not by us.
@@ -84,7 +85,9 @@ def services() -> dict:
 
 
 def test_services_are_those_of_the_design(services):
-    assert set(services) == {"postgres", "redis"} | ENGINE_SERVICES
+    assert set(services) == {"postgres", "redis"} | ENGINE_SERVICES | MONITORING
+    assert {name for name, service in services.items() if "profiles" in service} == MONITORING
+    assert {tuple(services[name]["profiles"]) for name in MONITORING} == {("monitoring",)}
 
 
 def test_password_must_be_given_and_is_nowhere_in_the_repository(services):
@@ -196,19 +199,21 @@ def test_data_of_postgres_is_on_the_volume(services):
     major = int(re.match(r"postgres:(\d+)", services["postgres"]["image"])[1])
     assert major >= 18
     assert services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
-    assert set(compose()["volumes"]) == {"postgres", "redis"}
+    assert set(compose()["volumes"]) == {"postgres", "redis"} | MONITORING
 
 
 # ── Network, order, stopping, restrictions ───────────────────────────────────────────────────────────────────────
 
 
 def test_only_the_web_is_published_and_on_this_machine_only(services):
-    assert [name for name, service in services.items() if "ports" in service] == ["web"]
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert set(published) == {"web"} | MONITORING
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
     assert services["web"]["ports"] == ["127.0.0.1:8000:8000"]
     assert compose(WEB_BIND="0.0.0.0", WEB_PORT="80")["services"]["web"]["ports"] == ["0.0.0.0:80:8000"]
     assert compose()["networks"]["inside"] == {"internal": True}
     for name, service in services.items():
-        assert service["networks"] == (["inside", "outside"] if name == "web" else ["inside"])
+        assert service["networks"] == (["inside", "outside"] if name in published else ["inside"])
 
 
 def test_one_port_in_granian_health_check_publication_and_image(services):
@@ -269,8 +274,20 @@ def test_containers_are_restricted(services):
     assert services["redis"]["user"] == "redis"
 
 
+def test_grafana_does_not_start_without_a_password_and_nobody_else_asks_for_it(services, tmp_path):
+    assert services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == ""
+    given = compose(GRAFANA_PASSWORD="s3cret")["services"]["grafana"]
+    assert given["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "s3cret"
+    shell, option, script = given["entrypoint"]
+    script = script.replace("$$", "$").replace("/run.sh", "true")
+    for password, status in (("", 1), ("s3cret", 0)):
+        done = subprocess.run([shell, option, script], env={"GF_SECURITY_ADMIN_PASSWORD": password}, check=False)
+        assert done.returncode == status
+
+
 def test_folders_that_are_written_are_writable(services):
-    assert services["web"]["environment"]["PROMETHEUS_MULTIPROC_DIR"] in services["web"]["tmpfs"]
+    for role in ("web", "worker"):
+        assert services[role]["environment"]["PROMETHEUS_MULTIPROC_DIR"] in services[role]["tmpfs"]
     folder = str(Path(_option(services["beat"]["command"], "--schedule")).parent)
     assert folder in services["beat"]["tmpfs"]
     assert services["beat"]["healthcheck"]["test"][-1] == folder
@@ -412,24 +429,25 @@ def _append_old_entry(broker, seconds_old: int) -> None:
     broker.xadd("telemetry:{0}", {"v1": b"x"}, id=f"{int((time.time() - seconds_old) * 1000)}-0")
 
 
-def test_worker_is_well_without_a_backlog_and_with_a_young_one(held, broker):
+def test_worker_is_well_without_a_backlog_and_with_a_young_one(held, broker, alive):
     assert health.worker() is None
     _append_old_entry(broker, seconds_old=5)
     assert health.worker() is None
     broker.flushall()
 
 
-def test_worker_is_unwell_when_its_position_stands_still(held, broker):
+def test_worker_is_unwell_when_its_position_stands_still(held, broker, alive):
     _append_old_entry(broker, seconds_old=90)
     assert "shard 0 has not moved" in health.worker()
     broker.flushall()
+    assert "no worker was heard" in health.worker()
 
 
 @pytest.mark.parametrize(
     ("variable", "url"),
     [("DATABASE_URL", "postgresql://energy@127.0.0.1:1/energy"), ("REDIS_URL", "redis://127.0.0.1:1/0")],
 )
-def test_worker_is_not_blamed_for_a_server_that_is_away(held, broker, monkeypatch, variable, url):
+def test_worker_is_not_blamed_for_a_server_that_is_away(held, broker, alive, monkeypatch, variable, url):
     _append_old_entry(broker, seconds_old=90)
     monkeypatch.setenv(variable, url)
     assert health.worker() is None
@@ -494,10 +512,13 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
             stack.enter_context(host.running(name))
         url = f"http://127.0.0.1:{port}"
         _until(lambda: _get(f"{url}/health/ready")[0] == 200)
-        status, receipt = _get(f"{url}/v1/telemetry", meter("M-compose"))
+        assert _get(f"{url}/v1/telemetry", meter("M-compose"))[0] == 401
+        key = host.ask("flask", "--app", "webapp", "keys", "create", "--name", "device", "--scope", "ingest")
+        _until(lambda: _get(f"{url}/v1/telemetry", meter("M-compose"), key)[0] == 202)
+        status, receipt = _get(f"{url}/v1/telemetry", meter("M-compose"), key)
         assert status == 202
-        _until(lambda: _get(f"{url}/v1/telemetry/receipts/{receipt['receipt']}")[1].get("state") == "stored")
-        assert _stored(empty_servers[0], "M-compose") == 1
+        _until(lambda: _get(f"{url}/v1/telemetry/receipts/{receipt['receipt']}", key=key)[1].get("state") == "stored")
+        assert _stored(empty_servers[0], "M-compose") == 2
         _until(lambda: any((tmp_path / "run/run/beat").iterdir()))
         for name in ("web", "worker", "beat"):
             assert host.healthy(name), name
@@ -532,6 +553,11 @@ class Host:
     def run(self, name: str) -> None:
         subprocess.run([self.here(word) for word in self.services[name]["command"]], check=True, **self.prepare(name))
 
+    def ask(self, *command: str) -> str:
+        """What a command says that an operator gives within the web's container."""
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **self.prepare("web"))
+        return done.stdout.strip()
+
     @contextlib.contextmanager
     def running(self, name: str):
         """The service, stopped on leaving as Docker stops it; it must end by itself within its grace period."""
@@ -563,10 +589,10 @@ class Host:
         return subprocess.run(["python", *arguments], check=False, **self.prepare(name)).returncode == 0
 
 
-def _get(url: str, body: dict | None = None) -> tuple[int, dict]:
+def _get(url: str, body: dict | None = None, key: str = "") -> tuple[int, dict]:
     """The status and the JSON of an answer; (0, {}) where there is none yet. With a body it is a POST."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", "X-API-Key": key})
     try:
         with urllib.request.urlopen(request, timeout=5) as response:
             return response.status, json.load(response)

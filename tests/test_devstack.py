@@ -41,6 +41,7 @@ def home() -> Iterator[Path]:
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
     ours = ("DATABASE_URL", "REDIS_URL", "PORT", "SIMULATE", "WEB_HOST", "WEB_WORKERS", "WORKER_CONCURRENCY")
+    ours += ("AUTH", "ALLOW_INSECURE", "ENERGY_API_KEY")
     rest = {name: value for name, value in os.environ.items() if name not in ours}
     return rest | {"ENERGY_HOME": str(home), "SIMULATE": "0"} | variables
 
@@ -314,14 +315,14 @@ def test_the_folder_stays_held_until_the_last_process_is_gone(home: Path):
 class Stack:
     """`python -m devstack`, and what it has printed."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, **variables: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._printed = home / "printed"
         with self._printed.open("ab") as printed:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "devstack"],
                 cwd=ROOT,
-                env=environment(home, PORT=str(port)),
+                env=environment(home, PORT=str(port), **variables),
                 stdout=printed,
                 stderr=subprocess.STDOUT,
             )
@@ -329,11 +330,11 @@ class Stack:
     def printed(self) -> str:
         return self._printed.read_text()
 
-    def status(self, path: str) -> int:
+    def status(self, path: str, key: str = "") -> int:
         try:
-            return urllib3.request(
-                "GET", self.url + path, retries=urllib3.Retry(connect=0, read=0, redirect=2), timeout=5
-            ).status
+            retries = urllib3.Retry(connect=0, read=0, redirect=2)
+            headers = {"X-API-Key": key} if key else {}
+            return urllib3.request("GET", self.url + path, headers=headers, retries=retries, timeout=5).status
         except urllib3.exceptions.HTTPError:
             return 0
 
@@ -343,9 +344,9 @@ class Stack:
 
 
 @contextlib.contextmanager
-def started(home: Path, port: int) -> Iterator[Stack]:
+def started(home: Path, port: int, **variables: str) -> Iterator[Stack]:
     (home / "printed").unlink(missing_ok=True)
-    stack = Stack(home, port)
+    stack = Stack(home, port, **variables)
     try:
         eventually(lambda: stack.process.poll() is not None or "| ready " in stack.printed(), START_SECONDS)
         assert stack.process.poll() is None, stack.printed()
@@ -386,6 +387,55 @@ def test_the_stack_runs_survives_a_kill_stops_and_finds_its_data_again(home: Pat
     with started(home, port) as stack:
         assert stack.status("/v1/vehicles/V001") == 200
         assert stack.stop() == 0
+
+
+def test_a_stack_that_asks_for_keys_has_one_of_its_own(home: Path):
+    with started(home, server.free_port("127.0.0.1", 0), AUTH="required", SIMULATE="1") as stack:
+        env = home / "env"
+        read = f". '{env}' && echo $ENERGY_API_KEY"
+        key = subprocess.run(["bash", "-c", read], capture_output=True, text=True, check=True).stdout.strip()
+        assert key.startswith("eie_")
+        assert [(home / name).stat().st_mode & 0o777 for name in ("env", "key")] == [0o600, 0o600]
+        assert stack.status("/v1/vehicles") == 401
+        eventually(lambda: stack.status("/v1/vehicles/SIM-V001", key) == 200)
+        curl = next(line for line in stack.printed().splitlines() if line.startswith("curl "))
+        answer = subprocess.run(["bash", "-c", f"{read}; {curl}"], capture_output=True, text=True, check=True).stdout
+        assert '"accepted":2' in answer.replace(" ", "")
+        assert key not in "".join(file.read_text(errors="replace") for file in (home / "log").iterdir())
+        assert key not in stack.printed()
+        assert stack.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "auth"),
+    [
+        ({}, "off"),
+        ({"WEB_HOST": "127.0.0.2"}, "off"),
+        ({"WEB_HOST": "::1"}, "off"),
+        ({"WEB_HOST": "localhost"}, "off"),
+        ({"AUTH": "required"}, "required"),
+        ({"WEB_HOST": "0.0.0.0"}, "required"),
+        ({"WEB_HOST": "192.168.1.5"}, "required"),
+        ({"WEB_HOST": "energy.example"}, "required"),
+        ({"WEB_HOST": "0.0.0.0", "AUTH": "off", "ALLOW_INSECURE": "1"}, "off"),
+    ],
+    ids=str,
+)
+def test_keys_are_asked_for_where_others_can_reach_the_api(monkeypatch: pytest.MonkeyPatch, variables: dict, auth: str):
+    for name in ("AUTH", "ALLOW_INSECURE", "WEB_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert settings.read().auth == auth
+
+
+@pytest.mark.parametrize("insecure", ["0", None])
+def test_an_open_stack_must_be_meant(home: Path, insecure: str | None):
+    told = {"ALLOW_INSECURE": insecure} if insecure else {}
+    status, message = refusal(home, WEB_HOST="0.0.0.0", AUTH="off", **told)
+    assert status == 2
+    assert "ALLOW_INSECURE=1" in message
+    assert message.count("\n") == 1
 
 
 def test_the_printed_addresses_are_there(home: Path):

@@ -5,7 +5,22 @@ from flask import Flask
 from models.connections import connect_web
 from models.logs import configure_logs
 from models.settings import Settings, SettingsError, load_settings
-from webapp import analytics, commands, devices, errors, ingest, json, mapping, metrics, openapi, requests, service
+from webapp import (
+    analytics,
+    auth,
+    commands,
+    devices,
+    errors,
+    headers,
+    ingest,
+    json,
+    limits,
+    mapping,
+    metrics,
+    openapi,
+    requests,
+    service,
+)
 from webapp.extensions import new_breaker
 
 
@@ -23,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json = json.MsgspecProvider(app)
     app.extensions["connections"] = connect_web(settings)
     app.extensions["breaker"] = new_breaker()
-    for module in (metrics, requests, errors):
+    for module in (metrics, requests, headers, errors, auth, limits):
         module.init_app(app)
     for module in (ingest, devices, mapping, analytics, service):
         app.register_blueprint(module.bp)

@@ -4,6 +4,7 @@ from flask import Blueprint, request
 
 from models.performance import Performance, get_performance
 from models.settings import Settings
+from webapp.auth import require_devices
 from webapp.errors import ApiError
 from webapp.extensions import connections, database
 from webapp.schemas import DEVICE_ID, AnalyticsWindowSchema, VehicleQuerySchema
@@ -57,6 +58,7 @@ def _performance(vehicle_id: str):
     start, end = schema.bounds(schema.load(request.args))
     if not DEVICE_ID.match(vehicle_id):
         raise ApiError(404, "Vehicle not found")
+    require_devices(vehicle_id)  # its meters come with it
     with database() as connection:
         performance = get_performance(connection, vehicle_id, start, end)
     if not performance.known:

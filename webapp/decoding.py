@@ -12,12 +12,14 @@ from typing import Annotated, Any
 import msgspec
 from marshmallow import Schema, ValidationError, fields, validate
 
+from models.bindings import Binding
 from models.readings import KINDS, METER, VEHICLE, MeterReading, VehicleReading, to_microseconds
 from models.settings import Settings
 from webapp.bodies import Malformed, parse_json
 from webapp.schemas import EARLIEST, MeterReadingSchema, Number, Timestamp, VehicleReadingSchema
 
 MAX_LISTED_ERRORS = 100
+NOT_THIS_DEVICE = "This key may not post for this device."
 _SCHEMAS = {METER.name: MeterReadingSchema(), VEHICLE.name: VehicleReadingSchema()}
 
 
@@ -32,6 +34,7 @@ class Decoded:
     meters: list[tuple] = field(default_factory=list)
     vehicles: list[tuple] = field(default_factory=list)
     rejected: int = 0
+    forbidden: int = 0  # of those rejected: good, but of devices that the key may not post for
     errors: list[dict] = field(default_factory=list)  # the first MAX_LISTED_ERRORS
     is_single: bool = False
 
@@ -59,13 +62,27 @@ class Bounds:
         return cls(max(EARLIEST, earliest), now + timedelta(seconds=settings.max_clock_skew_seconds))
 
 
-def decode(body: bytes, *, kind: str | None, ndjson: bool, bounds: Bounds, max_readings: int) -> Decoded:
+def decode(
+    body: bytes,
+    *,
+    kind: str | None,
+    ndjson: bool,
+    bounds: Bounds,
+    max_readings: int,
+    binding: Binding | None = None,
+) -> Decoded:
     """The readings of a body: one reading, an array of them, or NDJSON; of `kind`, or of either where it is None.
 
-    Raises Malformed or TooManyReadings.
+    `binding` refuses those of other devices. Raises Malformed or TooManyReadings.
     """
     decoded = _decode_fast(body, kind, ndjson, bounds, max_readings)
-    return decoded or _decode_row_by_row(body, kind, ndjson, bounds, max_readings)
+    if decoded is None or (binding and not _covers(binding, decoded)):
+        decoded = _decode_row_by_row(body, kind, ndjson, bounds, max_readings, binding)
+    return decoded
+
+
+def _covers(binding: Binding, decoded: Decoded) -> bool:
+    return all(binding.covers(reading[0]) for readings in (decoded.meters, decoded.vehicles) for reading in readings)
 
 
 # ── The fast engine ──────────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +169,9 @@ def _kind_of_row(row: msgspec.Struct, path_kind: str | None):
 # ── The engine with the last word ────────────────────────────────────────────────────────────────────────────
 
 
-def _decode_row_by_row(body: bytes, kind: str | None, ndjson: bool, bounds: Bounds, max_readings: int) -> Decoded:
+def _decode_row_by_row(
+    body: bytes, kind: str | None, ndjson: bool, bounds: Bounds, max_readings: int, binding: Binding | None = None
+) -> Decoded:
     rows = [line for line in body.split(b"\n") if line.strip()] if ndjson else parse_json(body)
     decoded = Decoded(is_single=isinstance(rows, dict))
     if not isinstance(rows, list):
@@ -167,6 +186,10 @@ def _decode_row_by_row(body: bytes, kind: str | None, ndjson: bool, bounds: Boun
         except Malformed as error:
             decoded.refuse(index, {"_schema": [str(error)]})
         else:
+            if binding and not binding.covers(reading[0]):
+                decoded.refuse(index, {row_kind.device_field: [NOT_THIS_DEVICE]})
+                decoded.forbidden += 1
+                continue
             (decoded.meters if row_kind is METER else decoded.vehicles).append(reading)
     return decoded
 

@@ -17,6 +17,7 @@ from models.history import list_history
 from models.live import get_live, list_live
 from models.mapping import meters_now
 from models.readings import METER, VEHICLE, Kind
+from webapp.auth import binding, require_devices
 from webapp.errors import ApiError
 from webapp.extensions import connections, database
 from webapp.paging import decode_cursor, page
@@ -44,6 +45,7 @@ def list_devices(kind: Kind):
             kind,
             after=after[0] if after else "",
             limit=query["limit"] + 1,
+            binding=binding(),
             heard_since=boundary if query["online"] is True else None,
             silent_since=boundary if query["online"] is False else None,
         )
@@ -90,6 +92,7 @@ def _offline_after() -> timedelta:
 def _known_id(kind: Kind, device_id: str) -> str:
     if not DEVICE_ID.match(device_id):
         raise _not_found(kind)
+    require_devices(device_id)
     return device_id
 
 

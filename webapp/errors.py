@@ -30,9 +30,12 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, lambda e: error_response(e.status, e.message, e.errors, **e.extra))
     app.register_error_handler(ValidationError, _invalid)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(BacklogFull, _nothing_taken("The backlog is full, nothing was taken; try again later"))
     app.register_error_handler(
-        StreamUnreachable, _nothing_taken("The telemetry stream is out of reach, nothing was taken; try again later")
+        BacklogFull, _nothing_taken("backlog_full", "The backlog is full, nothing was taken; try again later")
+    )
+    app.register_error_handler(
+        StreamUnreachable,
+        _nothing_taken("redis_away", "The telemetry stream is out of reach, nothing was taken; try again later"),
     )
     app.register_error_handler(OutcomeUnknown, _outcome_unknown)
     app.register_error_handler(TokenReused, _token_reused)
@@ -47,7 +50,11 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def error_response(status: int, message: str, errors: Any = None, **extra: Any) -> Response:
+def error_response(
+    status: int, message: str, errors: Any = None, *, reason: str | None = None, **extra: Any
+) -> Response:
+    """`reason` is for the figures, where the status alone does not tell it (webapp/metrics.py)."""
+    g.refusal = reason
     body = {
         "statusCode": status,
         "path": request.path,
@@ -78,10 +85,10 @@ def _http_error(error: HTTPException) -> Response:
     return response
 
 
-def _nothing_taken(message: str):
+def _nothing_taken(reason: str, message: str):
     def handle(error: Exception) -> Response:
         log.warning("ingest_refused", reason=str(error))
-        return error_response(503, message)
+        return error_response(503, message, reason=reason)
 
     return handle
 
@@ -99,16 +106,20 @@ def _outcome_unknown(error: OutcomeUnknown) -> Response:
 
 def _token_reused(_: TokenReused) -> Response:
     return error_response(
-        422, "Validation failed", {"Idempotency-Key": ["Was used for another request within the last 24 hours."]}
+        422,
+        "Validation failed",
+        {"Idempotency-Key": ["Was used for another request within the last 24 hours."]},
+        reason="token_reused",
     )
 
 
 def _unavailable(error: Exception) -> Response:
     log.warning("unavailable", error=type(error).__name__, reason=str(error).strip())
-    return error_response(503, "A server behind this one is out of reach; try again later")
+    away = "redis_away" if isinstance(error, redis.RedisError) else "postgres_away"
+    return error_response(503, "A server behind this one is out of reach; try again later", reason=away)
 
 
 def _unexpected(error: Exception) -> Response:
     """Tells nothing of the inside; the request id leads to the log line."""
-    log.error("unexpected_error", path=request.path, exc_info=error)
+    log.error("unexpected_error", exc_info=error)
     return error_response(500, "Something went wrong on our side; the request id leads to the log")

@@ -17,11 +17,13 @@ from models.entry_ids import parse_receipt, receipt
 from models.readings import METER, VEHICLE, Entry, encode_entry
 from models.receipts import entry_state
 from models.stream import StreamUnreachable
+from webapp.auth import binding
 from webapp.bodies import Malformed, is_ndjson, read_body
 from webapp.decoding import Bounds, Decoded, TooManyReadings, decode
 from webapp.errors import ApiError
 from webapp.extensions import connections, database
-from webapp.metrics import count_ingest
+from webapp.limits import charge_for, note_allowance
+from webapp.metrics import count_accepted, count_rejected
 from webapp.schemas import AtomicSchema
 from workers.doorbell import ring
 
@@ -55,8 +57,11 @@ def ingest(kind: str | None, status: int) -> Response:
         # A chunked body that breaks off between two lines looks whole: half of it would be taken for all.
         raise ApiError(411, "NDJSON with an Idempotency-Key or atomic=true needs a Content-Length")
     body = read_body(request, settings.max_body_bytes)
-    decoded = _decode(body, kind, ndjson, settings)
+    decoded = g.decoded = _decode(body, kind, ndjson, settings)
+    count_rejected(decoded.rejected - decoded.forbidden, "validation")
+    count_rejected(decoded.forbidden, "forbidden")
     if not decoded.accepted or (atomic and decoded.rejected):
+        count_rejected(decoded.accepted, "atomic")
         raise _nothing_good(decoded, atomic)
     answer = {
         "message": "Data ingested successfully",
@@ -65,16 +70,19 @@ def ingest(kind: str | None, status: int) -> Response:
         **({"errors": decoded.errors} if decoded.errors else {}),
     }
     payload = encode_entry(Entry(decoded.meters, decoded.vehicles, g.request_id))
-    shard = _shard(key, settings.stream_shards)
+    charge = charge_for(g.key, decoded.accepted)
+    # A repeat must come to the shard that knows its key; what is limited, to the shard with its bucket.
+    shard = _shard(charge.owner if charge else key, settings.stream_shards)
     once = _once(key, body, f"{kind} {status} {atomic} {ndjson}", {"status": status, "answer": answer}, settings)
     try:
-        appended = connections().stream.append(shard, payload, **once)
+        appended = connections().stream.append(shard, payload, charge=charge, **once)
     except StreamUnreachable:
         if key or settings.ingest_fallback != "direct":
             raise
         entry_id = store_direct(connections(), payload)
-        count_ingest(decoded)
+        count_accepted(decoded)
         return {**answer, "receipt": receipt(DIRECT_SHARD, entry_id)}, status
+    note_allowance(appended.allowance)
     if appended.was_empty:
         ring(shard)
     headers = {}
@@ -82,8 +90,9 @@ def ingest(kind: str | None, status: int) -> Response:
         first = msgspec.json.decode(appended.answer)
         answer, status = first["answer"], first["status"]
         headers["Idempotent-Replay"] = "true"
+        g.replayed = True
     else:
-        count_ingest(decoded)
+        count_accepted(decoded)
     return {**answer, "receipt": receipt(shard, appended.entry_id)}, status, headers
 
 
@@ -112,7 +121,12 @@ def show_receipt(text: str):
 def _decode(body: bytes, kind: str | None, ndjson: bool, settings) -> Decoded:
     try:
         return decode(
-            body, kind=kind, ndjson=ndjson, bounds=Bounds.now(settings), max_readings=settings.max_batch_readings
+            body,
+            kind=kind,
+            ndjson=ndjson,
+            bounds=Bounds.now(settings),
+            max_readings=settings.max_batch_readings,
+            binding=binding(),
         )
     except Malformed as error:
         raise ApiError(400, f"The body is {error}") from None
@@ -125,10 +139,13 @@ def _decode(body: bytes, kind: str | None, ndjson: bool, settings) -> Decoded:
 def _nothing_good(decoded: Decoded, atomic: bool) -> ApiError:
     if not decoded.rejected:
         return ApiError(422, "Validation failed", {"_schema": ["There is no reading in the body."]})
+    all_forbidden = decoded.forbidden == decoded.rejected
+    status, message = (403, "This key is bound to other devices") if all_forbidden else (422, "Validation failed")
     if decoded.is_single:
-        return ApiError(422, "Validation failed", decoded.errors[0]["errors"])
-    message = "Validation failed; the request is atomic, nothing was taken" if atomic else "Validation failed"
-    return ApiError(422, message, decoded.errors, accepted=0, rejected=decoded.rejected)
+        return ApiError(status, message, decoded.errors[0]["errors"])
+    if atomic:
+        message += "; the request is atomic, nothing was taken"
+    return ApiError(status, message, decoded.errors, accepted=0, rejected=decoded.rejected)
 
 
 def _idempotency_key() -> str | None:
@@ -140,9 +157,9 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _shard(key: str | None, shards: int) -> int:
-    """A repeat must come to the shard that knows its key."""
-    return (crc32(key.encode()) if key else next(_turn)) % shards
+def _shard(name: str | None, shards: int) -> int:
+    """The same for the same name; without one, each in turn."""
+    return (crc32(name.encode()) if name else next(_turn)) % shards
 
 
 def _once(key: str | None, body: bytes, how: str, first: dict, settings) -> dict:
@@ -152,7 +169,8 @@ def _once(key: str | None, body: bytes, how: str, first: dict, settings) -> dict
     digest = blake2b(body, digest_size=16, person=b"ingest")
     digest.update(how.encode())
     return {
-        "token": f"key:{key}",
+        # Of this sender alone: nobody gets another's answer by knowing, or guessing, what it called its request.
+        "token": f"key:{g.key.owner if g.key else ''}:{key}",
         "token_ttl_seconds": settings.idempotency_ttl_seconds,
         "fingerprint": digest.hexdigest(),
         "answer": msgspec.json.encode(first),

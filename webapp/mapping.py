@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, request
 
 from models.mapping import end_mapping, list_mappings, map_vehicle
+from webapp.auth import binding, require_devices
 from webapp.bodies import read_json
 from webapp.errors import ApiError
 from webapp.extensions import database
@@ -19,6 +20,7 @@ MAX_BODY_BYTES = 16 * 1024
 @bp.post("")
 def create_mapping():
     mapping = MappingSchema().load(read_json(request, MAX_BODY_BYTES))
+    require_devices(mapping["vehicleId"], mapping["meterId"])
     with database() as connection:
         row, is_new = map_vehicle(
             connection, mapping["vehicleId"], mapping["meterId"], mapping["valid_from"], mapping["valid_to"]
@@ -30,8 +32,10 @@ def create_mapping():
 def show_mappings():
     query = MappingPageSchema().load(request.args)
     after = decode_cursor(query["cursor"], str, str, datetime | None)
+    if query["vehicleId"] is not None:
+        require_devices(query["vehicleId"])
     with database() as connection:
-        rows = list_mappings(connection, query["vehicleId"], after=after, limit=query["limit"] + 1)
+        rows = list_mappings(connection, query["vehicleId"], after=after, limit=query["limit"] + 1, binding=binding())
     rows, following = page(rows, query["limit"], lambda row: (row["vehicle_id"], row["meter_id"], row["valid_from"]))
     return {"items": [_present(row) for row in rows], "next": following}
 
@@ -39,6 +43,7 @@ def show_mappings():
 @bp.delete("")
 def delete_mapping():
     pair = MappingPairSchema().load(request.args)
+    require_devices(pair["vehicleId"], pair["meterId"])
     with database() as connection:
         ended = end_mapping(connection, pair["vehicleId"], pair["meterId"], datetime.now(UTC))
     if not ended:

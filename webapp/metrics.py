@@ -1,28 +1,46 @@
-"""The web's figures for Prometheus, over all its processes where PROMETHEUS_MULTIPROC_DIR is set."""
+"""The web's figures for Prometheus: of all its processes, and of the engine as it stands when it is asked."""
 
-import os
 import time
+from collections.abc import Iterator
 
-import redis
 from flask import Flask, Response, g, request
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-    multiprocess,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.registry import Collector
 
 from models.connections import Connections
+from models.exposition import role_registry
+from models.facts import Facts, RedisFacts, look
+from models.health import check_readiness
+from models.metrics import make_series, watch_pool
+from models.version import VERSION
 from webapp.decoding import Decoded
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-READINGS_ACCEPTED = Counter("energy_readings_accepted_total", "Readings put into the stream", ["kind"])
-READINGS_REJECTED = Counter("energy_readings_rejected_total", "Readings that the contract refused")
+# Why a request is refused, where whoever refuses it says nothing more precise: `error_response(…, reason=…)`.
+REASONS = {
+    400: "malformed",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "media_type",
+    422: "validation",
+    429: "rate_limited",
+    500: "unexpected",
+    503: "unavailable",
+    504: "outcome_unknown",
+}
+OTHER = "other"
+PRECISE_REASONS = ("backlog_full", "redis_away", "postgres_away", "token_reused", "not_ready", OTHER)
+# A client may send any word for a method; a series for each would be its to make.
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+READINGS_ACCEPTED = Counter("energy_readings_accepted_total", "Readings taken and answered for", ["kind"])
+READINGS_REJECTED = Counter("energy_readings_rejected_total", "Readings refused one by one, by reason", ["reason"])
+REQUESTS_REFUSED = Counter("energy_requests_refused_total", "Requests refused as a whole, by reason", ["reason"])
 REQUEST_SECONDS = Histogram(
     "energy_request_seconds",
     "Time to answer a request, in seconds",
@@ -30,42 +48,71 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 
+make_series(READINGS_ACCEPTED, "meter", "vehicle")
+make_series(READINGS_REJECTED, "validation", "forbidden", "atomic")
+make_series(REQUESTS_REFUSED, *REASONS.values(), *PRECISE_REASONS)
+
 
 def init_app(app: Flask) -> None:
     app.before_request(_start_clock)
     app.after_request(_stop_clock)
+    watch_pool(app.extensions["connections"].database)
 
 
-def count_ingest(decoded: Decoded) -> None:
-    if decoded.meters:
-        READINGS_ACCEPTED.labels("meter").inc(len(decoded.meters))
-    if decoded.vehicles:
-        READINGS_ACCEPTED.labels("vehicle").inc(len(decoded.vehicles))
-    if decoded.rejected:
-        READINGS_REJECTED.inc(decoded.rejected)
+def count_accepted(decoded: Decoded) -> None:
+    READINGS_ACCEPTED.labels("meter").inc(len(decoded.meters))
+    READINGS_ACCEPTED.labels("vehicle").inc(len(decoded.vehicles))
+
+
+def count_rejected(readings: int, reason: str) -> None:
+    """`reason`: validation, forbidden, or atomic (good, in a request that is taken whole or not at all)."""
+    if readings:
+        READINGS_REJECTED.labels(reason).inc(readings)
 
 
 def render(held: Connections) -> bytes:
-    """The figures of all web processes, and the backlog of each shard as it stands now."""
-    registry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
-    return generate_latest(registry) + generate_latest(_backlog(held))
+    """What a scrape of the web shows."""
+    registry = role_registry(VERSION)
+    registry.register(_Engine(held))
+    return generate_latest(registry)
 
 
-def _backlog(held: Connections) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    entries = Gauge("energy_backlog_entries", "Entries not yet in Postgres", ["shard"], registry=registry)
-    lag = Gauge("energy_lag_seconds", "Age of the oldest entry not yet in Postgres", ["shard"], registry=registry)
-    try:
-        for shard in held.stream.known_shards():
-            entries.labels(shard).set(held.stream.backlog(shard))
-            oldest = held.stream.oldest(shard)
-            lag.labels(shard).set(max(0, time.time() - oldest.ms / 1000) if oldest else 0)
-    except redis.RedisError:
-        return CollectorRegistry()  # absent, rather than wrong
-    return registry
+class _Engine(Collector):
+    """Looked up at each scrape and by any process alike, for it is true of the engine and not of a process.
+
+    What can't be told, because a server is away, is left out: absent, rather than wrong.
+    """
+
+    def __init__(self, held: Connections):
+        self._held = held
+
+    def collect(self) -> Iterator[Metric]:
+        facts = look(self._held)
+        yield _ready(facts)
+        if facts.redis:
+            yield from _backlog(facts.redis)
+        if facts.postgres and facts.postgres.days_ahead is not None:
+            yield Gauge("energy_partitions_ahead", "Daily partitions beyond today's", facts.postgres.days_ahead)
+
+
+def _ready(facts: Facts) -> Metric:
+    ready = Gauge("energy_ready", "1 where the check of /health/ready passes, 0 where it fails", None, ["check"])
+    for name, check in check_readiness(facts).items():
+        if check.ok is not None:
+            ready.add_metric([name], check.ok)
+    return ready
+
+
+def _backlog(facts: RedisFacts) -> Iterator[Metric]:
+    entries = Gauge("energy_backlog_entries", "Entries not yet in Postgres", None, ["shard"])
+    lag = Gauge("energy_lag_seconds", "Age of the oldest entry not yet in Postgres, in seconds", None, ["shard"])
+    for shard, found in facts.shards.items():
+        entries.add_metric([str(shard)], found.backlog)
+        lag.add_metric([str(shard)], found.lag_seconds)
+    yield from (entries, lag)
+    used, bound = int(facts.info["used_memory"]), int(facts.info["maxmemory"])
+    yield Gauge("energy_redis_memory_bytes", "Memory that Redis uses", used)
+    yield Gauge("energy_redis_max_memory_bytes", "Memory that Redis may use; 0 where it has no bound", bound)
 
 
 def _start_clock() -> None:
@@ -73,6 +120,10 @@ def _start_clock() -> None:
 
 
 def _stop_clock(response: Response) -> Response:
+    status = response.status_code
+    if status >= 400:
+        REQUESTS_REFUSED.labels(g.get("refusal") or REASONS.get(status, OTHER)).inc()
     route = request.url_rule.rule if request.url_rule else "unmatched"
-    REQUEST_SECONDS.labels(route, request.method, response.status_code).observe(time.perf_counter() - g.started)
+    method = request.method if request.method in METHODS else OTHER
+    REQUEST_SECONDS.labels(route, method, status).observe(time.perf_counter() - g.started)
     return response

@@ -2,11 +2,12 @@
 
 from flask import Blueprint, Response, redirect, request
 
-from models.health import check_readiness
+from models.facts import look
+from models.health import check_readiness, wrongs
+from models.version import VERSION
 from webapp.errors import error_response
 from webapp.extensions import connections
 from webapp.metrics import CONTENT_TYPE, render
-from webapp.version import VERSION
 
 bp = Blueprint("service", __name__)
 
@@ -26,11 +27,11 @@ def show_liveness():
 
 @bp.get("/health/ready")
 def show_readiness():
-    checks = check_readiness(connections())
+    checks = check_readiness(look(connections()))
     shown = {name: check.shown() for name, check in checks.items()}
-    wrong = {name: [check.detail] for name, check in checks.items() if not check.ok}
-    if wrong:
-        return error_response(503, f"Not ready: {', '.join(wrong)}", wrong, checks=shown)
+    if wrong := wrongs(checks):
+        errors = {name: [detail] for name, detail in wrong.items()}
+        return error_response(503, f"Not ready: {', '.join(wrong)}", errors, reason="not_ready", checks=shown)
     return {"status": "ready", "checks": shown}
 
 

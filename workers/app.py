@@ -1,8 +1,14 @@
 """The Celery application and what each worker process holds open."""
 
+import os
+from contextlib import suppress
+from functools import cache
+
+import redis
 from celery import Celery, signals
 
 from models.connections import Connections, connect_worker
+from models.heartbeats import BEAT, WORKER, Heartbeats, looking_client
 from models.logs import configure_logs
 from models.settings import load_settings
 
@@ -18,6 +24,37 @@ def connections() -> Connections:
     if _connections is None:
         _connections = connect_worker(load_settings())
     return _connections
+
+
+@cache
+def _heartbeats() -> Heartbeats:
+    return Heartbeats(looking_client(load_settings()))  # survives a fork
+
+
+def note(who: str) -> None:
+    """Makes `who` heard; where Redis is away it is not, and that is no reason to stop."""
+    with suppress(redis.RedisError):
+        _heartbeats().note(who)
+
+
+@signals.after_task_publish.connect(sender="workers.maintenance.sweep")
+def _note_beat(**_) -> None:
+    note(BEAT)  # only beat asks for a sweep: it rang
+
+
+@signals.heartbeat_sent.connect
+def _note_worker(sender, **_) -> None:
+    note(_worker(sender.eventer.hostname))  # the main process, connected to the broker
+
+
+@signals.worker_shutdown.connect
+def _forget_worker(sender, **_) -> None:
+    with suppress(redis.RedisError):
+        _heartbeats().forget(_worker(sender.hostname))
+
+
+def _worker(node: str) -> str:
+    return f"{WORKER}{node}/{os.getpid()}"
 
 
 @signals.setup_logging.connect

@@ -15,16 +15,18 @@ import redis
 import structlog
 from psycopg_pool import PoolTimeout
 
-from models.batch import Stored, store_entries
+from models.batch import NOTHING, Stored, store_entries
 from models.connections import Connections
 from models.database import is_passing
 from models.entry_ids import EntryId
 from models.history import MostlyRefused
+from models.metrics import step
 from models.positions import Position, create_position, lock_position, move_position, note_failure
 from models.reconcile import reconcile
 from models.stream import FIELD, StreamEntry, TelemetryStream
 from workers.app import app, connections
 from workers.doorbell import ring
+from workers.metrics import BATCH_SECONDS, committing, count_failure
 
 log = structlog.get_logger()
 
@@ -32,8 +34,6 @@ log = structlog.get_logger()
 FIRST_PAGE_ENTRIES = 64
 PAGE_ENTRIES = 5_000
 READING_BYTES = 40  # of an encoded entry, about
-
-NOTHING = Stored(entries=0, readings=0, dead_letters=0, devices=0)
 
 
 @app.task(name="workers.drain.drain")
@@ -54,6 +54,7 @@ def drain(shard: int) -> None:
                 return
     except (redis.RedisError, psycopg.Error, MostlyRefused, PoolTimeout) as error:
         # The entries stay where they are and the sweep rings again.
+        count_failure(error)
         log.warning("drain_failed", shard=shard, error=type(error).__name__, reason=str(error).strip())
         return
     ring(shard)
@@ -76,11 +77,14 @@ def drain_batch(held: Connections, shard: int) -> Stored | None:
     started = time.monotonic()
     with held.database.connection() as connection:
         try:
-            with connection.transaction():
-                position = lock_position(connection, shard)
+            with committing(connection):
+                with step("lock"):
+                    position = lock_position(connection, shard)
                 if position and position.resting:
                     return None
                 stored, last = _store_batch(connection, held, shard, position) if position else (None, None)
+            if stored and stored.entries:
+                stored.count()
         except (psycopg.Error, MostlyRefused) as error:
             _note(connection, shard, error)
             raise
@@ -88,8 +92,11 @@ def drain_batch(held: Connections, shard: int) -> Stored | None:
     if position is None:
         return drain_batch(held, shard) if is_new else None
     if last:
-        held.stream.trim(shard, last, mark=position.entry_id)
-        log.info("batch_stored", shard=shard, seconds=round(time.monotonic() - started, 4), **asdict(stored))
+        with step("trim"):
+            held.stream.trim(shard, last, mark=position.entry_id)
+        seconds = time.monotonic() - started
+        BATCH_SECONDS.observe(seconds)
+        log.info("batch_stored", shard=shard, seconds=round(seconds, 4), readings=stored.readings, **asdict(stored))
     return stored
 
 
@@ -97,14 +104,18 @@ def _store_batch(
     connection: psycopg.Connection, held: Connections, shard: int, position: Position
 ) -> tuple[Stored, EntryId | None]:
     """Stores what comes after the position and moves it; the last entry stored, None where there was none."""
-    if not reconcile(connection, held, shard, position):
-        return NOTHING, None
-    entries = read_batch(held.stream, shard, position.entry_id, held.settings.drain_batch_readings)
+    with step("reconcile"):
+        adopted = reconcile(connection, held, shard, position)
+    if adopted:
+        return adopted, None
+    with step("read"):
+        entries = read_batch(held.stream, shard, position.entry_id, held.settings.drain_batch_readings)
     if not entries:
         return NOTHING, None
     stored = store_entries(connection, shard, held.stream.shards, entries)
     ids = [entry_id for entry_id, _ in entries]
-    move_position(connection, shard, ids, readings=stored.readings, dead_letters=stored.dead_letters)
+    with step("position"):
+        move_position(connection, shard, ids, readings=stored.readings, dead_letters=stored.dead_letters)
     return stored, ids[-1]
 
 

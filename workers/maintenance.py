@@ -9,10 +9,11 @@ from psycopg_pool import PoolTimeout
 
 from models import partitions
 from models.direct import DIRECT_SHARD
+from models.heartbeats import SWEEP
 from models.positions import forget_batches
 from models.reconcile import shards_astray
 from models.settings import MAX_SHARDS
-from workers.app import app, connections
+from workers.app import app, connections, note
 from workers.doorbell import ring
 from workers.drain import drain_batch
 
@@ -28,6 +29,7 @@ def sweep() -> None:
     """
     held = connections()
     idle = []
+    note(SWEEP)
     try:
         for shard in held.stream.known_shards():
             if held.stream.backlog(shard):

@@ -4,11 +4,20 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from webapp.commands import dead_letters, load, mapping, partitions, simulate
+from webapp.commands import dead_letters, doctor, keys, load, mapping, partitions, simulate, status
 
 
 def init_app(app: Flask) -> None:
-    for command in (load.load, simulate.simulate, partitions.partitions, dead_letters.dead_letters, mapping.mapping):
+    for command in (
+        load.load,
+        simulate.simulate,
+        status.status,
+        doctor.doctor,
+        keys.keys,
+        partitions.partitions,
+        dead_letters.dead_letters,
+        mapping.mapping,
+    ):
         app.cli.add_command(command)
 
 

@@ -10,13 +10,18 @@ from models.database import WORKER_STATEMENT_SECONDS, connection_options
 from models.settings import Settings, SettingsError, load_settings
 
 
+def settings_or_exit() -> Settings:
+    """Those of the environment; wrong ones end the command with their names."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise click.ClickException(f"The settings are wrong:\n{error}") from None
+
+
 @contextmanager
 def database() -> Iterator[tuple[psycopg.Connection, Settings]]:
     """A connection in autocommit mode and the settings; what goes wrong with either ends the command in clear words."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise click.ClickException(f"The settings are wrong:\n{error}") from None
+    settings = settings_or_exit()
     options = connection_options("command", WORKER_STATEMENT_SECONDS) | {"autocommit": True}
     try:
         with psycopg.connect(settings.database_url, **options) as connection:

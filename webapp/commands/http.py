@@ -40,7 +40,7 @@ class Answer:
 class Api:
     """Keeps as many connections as there are clients. Safe to share between threads."""
 
-    def __init__(self, url: str, clients: int = 1):
+    def __init__(self, url: str, clients: int = 1, key: str | None = None):
         self.url = url.rstrip("/")
         try:
             parsed = urllib3.util.parse_url(self.url)
@@ -49,6 +49,7 @@ class Api:
         except LocationValueError as error:
             raise click.BadParameter(f"{url!r} is no address of an API: {error}", param_hint="--url") from None
         self._prefix = parsed.path or ""
+        self._identity = _identity(key)
         self._pool = urllib3.connection_from_url(self.url, maxsize=clients, block=False, retries=False, timeout=TIMEOUT)
 
     def get(self, path: str) -> Answer:
@@ -81,7 +82,9 @@ class Api:
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         try:
-            response = self._pool.urlopen(method, self._prefix + path, body=body, headers=headers, redirect=False)
+            response = self._pool.urlopen(
+                method, self._prefix + path, body=body, headers=self._identity | headers, redirect=False
+            )
         except HTTPError as error:
             raise Unreachable(_reason(error)) from None
         return Answer(response.status, _read(response.data), _seconds(response.headers.get("Retry-After")))
@@ -102,6 +105,15 @@ def url_option(command: Callable) -> Callable:
     )(command)
 
 
+def key_option(command: Callable) -> Callable:
+    return click.option(
+        "--key",
+        envvar="ENERGY_API_KEY",
+        show_envvar=True,
+        help="The API key, where one is needed. Better in the environment: others see what a command is given.",
+    )(command)
+
+
 def clients_option(command: Callable) -> Callable:
     return click.option(
         "--clients",
@@ -110,6 +122,14 @@ def clients_option(command: Callable) -> Callable:
         show_default=True,
         help="Connections that send at the same time.",
     )(command)
+
+
+def _identity(key: str | None) -> dict[str, str]:
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise click.BadParameter("that is no API key", param_hint="--key")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _read(data: bytes) -> Any:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from webapp.commands.http import Answer, Api, Unreachable, clients_option, url_option, vehicle_path
+from webapp.commands.http import Answer, Api, Unreachable, clients_option, key_option, url_option, vehicle_path
 from webapp.commands.output import print_table
 from webapp.commands.sending import Batch, Sending
 
@@ -60,14 +60,15 @@ count_argument = click.argument("n", type=click.IntRange(1, 100_000))
 @clients_option
 @wait_option
 @url_option
-def single(n: int, batch: int, clients: int, wait: float, url: str) -> None:
+@key_option
+def single(n: int, batch: int, clients: int, wait: float, url: str, key: str | None) -> None:
     """One reading from each of N meters and N vehicles.
 
     \b
     Example:
       flask --app webapp load single 100
     """
-    sending = Sending(_running(url, clients), clients)
+    sending = Sending(_running(url, clients, key), clients)
     _send_rounds(sending, n, batch, rounds=1)
     sending.wait_until_stored(wait)
     sending.conclude()
@@ -79,7 +80,8 @@ def single(n: int, batch: int, clients: int, wait: float, url: str) -> None:
 @clients_option
 @wait_option
 @url_option
-def full(n: int, batch: int, clients: int, wait: float, url: str) -> None:
+@key_option
+def full(n: int, batch: int, clients: int, wait: float, url: str, key: str | None) -> None:
     """The whole way: map N vehicles to N meters, two readings from each, then every vehicle's performance.
 
     The performance is that of the last 24 hours, as the API answers it: with each run it counts more readings.
@@ -88,7 +90,7 @@ def full(n: int, batch: int, clients: int, wait: float, url: str) -> None:
     Example:
       flask --app webapp load full 10
     """
-    api = _running(url, clients)
+    api = _running(url, clients, key)
     numbers = range(1, n + 1)
     with ThreadPoolExecutor(clients) as pool:
         list(pool.map(lambda k: _map(api, k), numbers))
@@ -110,7 +112,10 @@ def full(n: int, batch: int, clients: int, wait: float, url: str) -> None:
 @clients_option
 @wait_option
 @url_option
-def sustained(n: int, seconds: float, rate: float | None, batch: int, clients: int, wait: float, url: str) -> None:
+@key_option
+def sustained(
+    n: int, seconds: float, rate: float | None, batch: int, clients: int, wait: float, url: str, key: str | None
+) -> None:
     """Readings from N meters and N vehicles in turn, for so many SECONDS.
 
     Shows while it runs what was sent, accepted, refused and stored, and the lag: the age of the oldest reading
@@ -121,7 +126,7 @@ def sustained(n: int, seconds: float, rate: float | None, batch: int, clients: i
       flask --app webapp load load 1000 60 --rate 500
       flask --app webapp load load 1000 60 --batch 500 --clients 16
     """
-    sending = Sending(_running(url, clients), clients)
+    sending = Sending(_running(url, clients, key), clients)
     started = time.monotonic()
     end = started + seconds
     sending.run(_paced(n, batch, rate, started, end), seconds, lambda: time.monotonic() - started, until=end)
@@ -129,8 +134,8 @@ def sustained(n: int, seconds: float, rate: float | None, batch: int, clients: i
     sending.conclude()
 
 
-def _running(url: str, clients: int) -> Api:
-    api = Api(url, clients + 1)  # one more to look at what is stored
+def _running(url: str, clients: int, key: str | None) -> Api:
+    api = Api(url, clients + 1, key)  # one more to look at what is stored
     api.require()
     return api
 

@@ -12,8 +12,18 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from models.checks import Verdict
+
 PLAIN_LINE_SECONDS = 5.0
 PLAIN_WIDTH = 160  # characters of a table that nobody's window bounds
+
+# Beside each check.
+MARKS = {
+    Verdict.GOOD: Text("✓", "green"),
+    Verdict.WARNING: Text("!", "yellow"),
+    Verdict.WRONG: Text("✗", "bold red"),
+    Verdict.UNKNOWN: Text("?", "dim"),
+}
 
 Show = Callable[..., None]
 
@@ -54,12 +64,20 @@ class _Bar(Progress):
 
 def print_table(headers: Iterable[str], rows: Iterable[Iterable], *, numbers: Iterable[str] = ()) -> None:
     """Columns named in `numbers` stand to the right. An absent value is a dash, never 0."""
+    table = new_table(*headers, numbers=numbers)
+    for row in rows:
+        # As text: square brackets in a reason are no markup.
+        table.add_row(*(Text("–" if value is None else str(value)) for value in row))
+    console().print(table)
+
+
+def new_table(*headers: str, numbers: Iterable[str] = ()) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     right = set(numbers)
     for header in headers:
         table.add_column(header, justify="right" if header in right else "left", overflow="fold")
-    for row in rows:
-        # As text: square brackets in a reason are no markup.
-        table.add_row(*(Text("–" if value is None else str(value)) for value in row))
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(table)
+    return table
+
+
+def console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from webapp.commands.fleet import MINUTES_A_DAY, Vehicle, fleet
-from webapp.commands.http import Answer, Api, Unreachable, url_option, vehicle_path
+from webapp.commands.http import Answer, Api, Unreachable, key_option, url_option, vehicle_path
 from webapp.commands.output import progress
 from webapp.schemas import QueryTimestamp
 
@@ -21,7 +21,8 @@ LONGEST_WAIT_SECONDS = 60.0
 @click.command()
 @click.argument("n", type=click.IntRange(1, 100_000))
 @url_option
-def simulate(n: int, url: str) -> None:
+@key_option
+def simulate(n: int, url: str, key: str | None) -> None:
     """N vehicles, each with a meter: the last 24 hours at once, then a reading of each every minute, for ever.
 
     They are called SIM-V001, SIM-M001 and so on. Some are degraded (SIM-V007), some fail at noon (SIM-V003),
@@ -34,7 +35,7 @@ def simulate(n: int, url: str) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    simulation = Simulation(Patient(Api(url)), fleet(n))
+    simulation = Simulation(Patient(Api(url, key=key)), fleet(n))
     simulation.begin()
     while True:
         simulation.catch_up(int(time.time() // 60))

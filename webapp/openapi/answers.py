@@ -1,9 +1,11 @@
 """Headers, and the answers that many operations share: what went wrong."""
 
 from models.settings import Settings
+from webapp.limits import HEADERS as LIMIT_HEADERS
 from webapp.mapping import MAX_BODY_BYTES as MAX_MAPPING_BYTES
-from webapp.openapi.components import TEXT, schema
+from webapp.openapi.components import COUNT, TEXT, schema
 
+_READINGS = ", in readings where readings are sent, else in requests"
 HEADERS = {
     "X-Request-ID": {"description": "the request's id, as sent or as made here", "schema": TEXT},
     "Retry-After": {"description": "seconds to wait before trying again", "schema": {"type": "integer", "minimum": 1}},
@@ -12,6 +14,10 @@ HEADERS = {
         "schema": {"type": "string", "const": "true"},
     },
     "Content-Disposition": {"description": "with CSV: the name of the file", "schema": TEXT},
+    "WWW-Authenticate": {"description": "how to prove who asks", "schema": {"type": "string", "const": "Bearer"}},
+    "RateLimit-Limit": {"description": "with a limited key: what its bucket holds" + _READINGS, "schema": COUNT},
+    "RateLimit-Remaining": {"description": "with a limited key: what is in the bucket" + _READINGS, "schema": COUNT},
+    "RateLimit-Reset": {"description": "with a limited key: seconds until the bucket is full", "schema": COUNT},
     "Location": {"description": "where to go", "schema": TEXT},
 }
 
@@ -50,6 +56,12 @@ def errors(settings: Settings) -> dict[str, dict]:
     retry = ("Retry-After",)
     return {
         "400": answer("The body is not JSON, or not the gzip it is said to be", schema("Error")),
+        "401": answer(
+            "No valid API key: none was sent, it is unknown, expired or revoked, or two were sent that differ",
+            schema("Error"),
+            ("WWW-Authenticate",),
+        ),
+        "403": answer("The key lacks the scope, or is bound to other devices. Nothing was taken", schema("Error")),
         "404": answer("There is no such thing", schema("Error")),
         "411": answer("Chunked NDJSON that must be taken whole needs a Content-Length", schema("Error")),
         "413": answer(
@@ -59,6 +71,7 @@ def errors(settings: Settings) -> dict[str, dict]:
         ),
         "415": answer("A Content-Type or Content-Encoding that is not read here", schema("Error")),
         "422": answer("Understood, and refused; `errors` says where and why. Nothing was taken", schema("Error")),
+        "429": answer("The key's limit is reached. Nothing was taken", schema("Error"), (*retry, *LIMIT_HEADERS)),
         "500": answer("Our fault; the request id leads to the log", schema("Error")),
         "503": answer(
             "Too busy, or a server behind this one is away; of readings, none was taken", schema("Error"), retry

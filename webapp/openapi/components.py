@@ -71,8 +71,22 @@ _ERROR = {
     "requestId": said(TEXT, "as in X-Request-ID; leads to the log"),
     "errors": {"anyOf": [schema("FieldErrors"), {"type": "array", "items": schema("RowErrors")}]},
 }
-_CHECK = record("What was found of one part.", {"ok": {"type": "boolean"}, "detail": said(TEXT, "for a person")})
-_CHECKS = {name: schema("Check") for name in ("postgres", "redis", "drain", "stream")}
+_CHECK = record(
+    "What was found of one part.",
+    {
+        "ok": {"type": ["boolean", "null"], "description": "null: can't be told, as another part is away"},
+        "detail": said(TEXT, "for a person"),
+        "figures": {
+            "type": "object",
+            "description": "for a program; units are in the names",
+            "additionalProperties": {"type": ["number", "string"]},
+        },
+    },
+)
+_PARTS = (
+    "postgres", "migrations", "partitions", "redis", "durability", "backlog", "drain", "stream", "beat", "workers",
+)  # fmt: skip
+_CHECKS = {name: schema("Check") for name in _PARTS}
 
 
 def schemas(settings: Settings) -> dict[str, dict]:

@@ -28,6 +28,7 @@ def operations() -> Operations:
                 f"List the {plural} ever heard, by id",
                 {200: answer("A page of them", page_of(f"Live{title}"))},
                 errors="422 503",
+                needs=("read",),
                 parameters=query_parameters(LivePageSchema),
             ),
         )
@@ -40,6 +41,7 @@ def operations() -> Operations:
                 f"Show a {kind.name}'s newest reading",
                 {200: answer("As last heard", schema(f"Live{title}"))},
                 errors="404 503",
+                needs=("read",),
                 parameters=[device],
             ),
         )
@@ -52,6 +54,7 @@ def operations() -> Operations:
                 f"List a {kind.name}'s readings, newest first",
                 {200: _history(kind, title)},
                 errors="404 422 503",
+                needs=("read",),
                 description="In pages of JSON, or with `Accept: text/csv` as one stream of CSV.",
                 parameters=[device, *query_parameters(HistoryPageSchema, _WINDOW)],
             ),

@@ -5,9 +5,9 @@ from itertools import chain
 from apispec import APISpec
 
 from models.settings import Settings
+from models.version import VERSION
 from webapp.openapi import analytics, answers, components, devices, ingest, mapping, service
 from webapp.openapi.fields import OPENAPI_VERSION
-from webapp.version import VERSION
 
 DESCRIPTION = """\
 Takes in the readings of smart meters (AC side) and electric vehicles (DC side), keeps every one of them, and tells
@@ -17,13 +17,22 @@ what each vehicle does with its energy.
 only after the reading is on disk, in the append-only file of Redis or in Postgres. Any other answer says whether
 anything was taken.
 
+- A request brings an API key, as `Authorization: Bearer <key>` or as `X-API-Key: <key>`. The scopes that an operation
+  needs are named with it; `admin` has them all. A key may be bound to devices: then it posts and reads for no others.
 - Times are ISO 8601 with a zone; answers give them in UTC.
 - Lists come in pages: pass `next` as `cursor` until it is `null`. A cursor is opaque.
 - A reading sent twice does no harm: history keeps both submissions, analytics count that device and instant once,
   and the last accepted submission wins.
+- Every answer says `Cache-Control: no-store`, and how little a browser may do with it. Pages of another origin may
+  call only where the service was told of that origin.
 - Every answer has an `X-Request-ID`. Every error has the shape `Error`: unknown paths (404) and methods a path
   does not have (405, with `Allow`) as well.
 """
+
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key; its scopes are named as roles."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
 
 TAGS = {
     "Ingest": "Devices send readings here.",
@@ -46,6 +55,8 @@ def build_document(settings: Settings) -> dict:
     )
     for name, component in components.schemas(settings).items():
         spec.components.schema(name, component)
+    for name, component in SECURITY_SCHEMES.items():
+        spec.components.security_scheme(name, component)
     for name, component in answers.HEADERS.items():
         spec.components.header(name, component)
     for name, component in answers.parameters(settings).items():

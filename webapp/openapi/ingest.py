@@ -42,6 +42,7 @@ def operations(settings: Settings) -> Operations:
                 f"Send readings of {_WHOSE[name]}",
                 {status: _accepted()},
                 errors="400 411 413 415 422 503 504",
+                needs=("ingest",),
                 description=_INGEST,
                 parameters=[*query_parameters(AtomicSchema), "Idempotency-Key"],
                 requestBody=_readings_body(name, settings),
@@ -56,6 +57,7 @@ def operations(settings: Settings) -> Operations:
             "Ask what became of a request's readings",
             {200: answer("Where they are now", schema("ReceiptState"))},
             errors="404 503",
+            needs=("ingest", "read"),
             description=f"A receipt is remembered for {settings.receipt_retention_days} days after its readings were "
             "stored; then the answer is 404.",
             parameters=[in_path("receipt", RECEIPT)],

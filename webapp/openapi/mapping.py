@@ -23,6 +23,7 @@ def operations() -> Operations:
                 200: answer("That mapping was there; its `to` is now the one given", schema("Mapping")),
             },
             errors="400 413 415 422 503",
+            needs=("admin",),
             description="Vehicle, meter and `from` name a mapping. `to` must be after `from`.",
             requestBody={
                 "required": True,
@@ -50,6 +51,7 @@ def operations() -> Operations:
             "List mappings, of one vehicle or of all",
             {200: answer("A page of them", page_of("Mapping"))},
             errors="422 503",
+            needs=("read",),
             parameters=query_parameters(MappingPageSchema, {"vehicleId": "only those of this vehicle"}),
         ),
     )
@@ -62,6 +64,7 @@ def operations() -> Operations:
             "End a mapping now",
             {200: answer("Ended; what the meter fed until now still counts", ended)},
             errors="404 422 503",
+            needs=("admin",),
             parameters=query_parameters(MappingPairSchema),
         ),
     )

@@ -25,9 +25,9 @@ def operations() -> Operations:
         "/health/ready": operation(
             "Service",
             "getReadiness",
-            "Do Postgres and Redis answer, and do readings move?",
+            "Do Postgres, Redis, beat and the workers do their part, and do readings move?",
             {
-                200: answer("All is well", schema("Ready")),
+                200: answer("All is well (a load balancer should ask /health/live)", schema("Ready")),
                 503: answer("Something is not; `errors` names it", schema("NotReady"), ("Retry-After",)),
             },
         ),
@@ -36,6 +36,8 @@ def operations() -> Operations:
             "getMetrics",
             "Show the figures for Prometheus",
             {200: answer("In Prometheus' text format", {"text/plain": {"schema": TEXT}})},
+            needs=("read",),
+            description="Not for a key that is bound to devices: the figures are those of all.",
         ),
         "/openapi.json": operation(
             "Service", "getOpenapi", "Show this document", {200: answer("OpenAPI 3.1", {"type": "object"})}

@@ -1,0 +1,64 @@
+"""Who was heard when: beat, the workers, and the sweep, by which the workers prove that they do what beat asks for.
+
+    telemetry:heard   sorted set; members `beat`, `sweep` and `worker <name>`, scored by Redis's clock in seconds
+
+The times are Redis's own, so that no clock has to agree with another.
+"""
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models.settings import Settings
+
+BEAT = "beat"
+SWEEP = "sweep"
+WORKER = "worker "  # and its name
+
+# Beat rings and the sweep runs every second, a worker is heard every two: longer silence is no hiccup.
+SILENT_SECONDS = 30
+# Who was silent for so long is forgotten.
+FORGET_SECONDS = 3600
+# A look must be over in moments, and a heartbeat must not hold up who sends it.
+LOOK_SECONDS = 1.0
+
+_KEY = "telemetry:heard"
+_NOTE = """
+local now = redis.call('TIME')[1]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+"""
+
+
+def looking_client(settings: Settings) -> redis.Redis:
+    """A client that gives up soon and never tries twice. Connects at the first use; survives a fork."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=LOOK_SECONDS,
+        socket_connect_timeout=LOOK_SECONDS,
+    )
+
+
+class Heartbeats:
+    """Every method raises redis.RedisError where Redis is away."""
+
+    def __init__(self, client: redis.Redis):
+        self._redis = client
+        self._note = client.register_script(_NOTE)
+
+    def note(self, who: str) -> None:
+        """Notes that `who` was heard now."""
+        self._note(keys=[_KEY], args=[who, FORGET_SECONDS])
+
+    def forget(self, who: str) -> None:
+        """For who leaves in good order."""
+        self._redis.zrem(_KEY, who)
+
+    def ages(self) -> dict[str, float]:
+        """How many seconds ago each was heard, the last first."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.time()
+            pipeline.zrange(_KEY, 0, -1, desc=True, withscores=True)
+            (seconds, _), found = pipeline.execute()
+        return {who.decode(): max(0.0, seconds - heard) for who, heard in found}

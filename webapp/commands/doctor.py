@@ -1,0 +1,51 @@
+"""`flask doctor`: is everything so that the engine's guarantees hold?"""
+
+import click
+import msgspec
+from flask.helpers import get_debug_flag
+from rich.text import Text
+
+from models.checks import Verdict
+from models.doctor import Finding, examine, is_healthy
+from models.facts import look_closely
+from webapp.commands.database import settings_or_exit
+from webapp.commands.output import MARKS, console, new_table
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="End with 1 for a warning too.")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def doctor(strict: bool, as_json: bool) -> None:
+    """Check what the guarantees rest on; say of each what was found, why it matters and how to mend it.
+
+    Judges the servers, and this process's environment: run it with that of web and workers.
+    Ends with 1 where something is wrong.
+
+    \b
+    Examples:
+      flask --app webapp doctor
+      flask --app webapp doctor --json | jq '.findings[] | select(.verdict == "wrong")'
+    """
+    settings = settings_or_exit()
+    findings = examine(look_closely(settings), debug=get_debug_flag())
+    is_well = is_healthy(findings, strict=strict)
+    if as_json:
+        shown = {"healthy": is_well, "findings": [finding.shown() for finding in findings]}
+        click.echo(msgspec.json.encode(shown).decode())
+    else:
+        _print(findings)
+    if not is_well:
+        raise click.exceptions.Exit(1)
+
+
+def _print(findings: list[Finding]) -> None:
+    """How to mend it only where there is something to mend: `--json` has it of each."""
+    table = new_table("", "checked", "found, and why it matters")
+    for finding in findings:
+        told = Text.assemble((finding.check.detail, "bold"), f"\n{finding.advice.why}")
+        if finding.check.verdict in (Verdict.WRONG, Verdict.WARNING):
+            told.append(f"\nmend: {finding.advice.mend}")
+        table.add_row(MARKS[finding.check.verdict], finding.name, told)
+    console().print(table)
+    counted = {verdict: sum(finding.check.verdict is verdict for finding in findings) for verdict in Verdict}
+    click.echo(", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count))

@@ -1,0 +1,94 @@
+"""The workers' figures for Prometheus: what a drain counts, and the port that tells of a parent and its children."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from wsgiref.simple_server import WSGIServer
+
+import psycopg
+import redis
+import structlog
+from celery import signals
+from prometheus_client import Counter, Histogram, start_http_server
+from psycopg_pool import PoolTimeout
+
+from models.database import is_passing
+from models.exposition import role_registry, shared_folder
+from models.history import MostlyRefused
+from models.metrics import STEP_SECONDS, make_series, watch_pool
+from models.settings import load_settings
+from models.version import VERSION
+from workers.app import app, connections
+
+log = structlog.get_logger()
+
+FAILURES = ("redis", "pool", "connection", "passing", "mostly_refused", "postgres")
+
+BATCH_SECONDS = Histogram(
+    "energy_batch_seconds",
+    "Time from taking the shard to the end of the trim, of a batch that stored something, in seconds",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+DRAIN_FAILURES = Counter("energy_drain_failures_total", "Batches that could not be stored, by cause", ["reason"])
+TASK_FAILURES = Counter("energy_task_failures_total", "Tasks that ended in an error nobody expected", ["task"])
+
+make_series(DRAIN_FAILURES, *FAILURES)
+make_series(TASK_FAILURES, "drain", "sweep", "ensure_partitions", "forget")
+
+_server: WSGIServer | None = None
+
+
+@contextmanager
+def committing(connection: psycopg.Connection) -> Iterator[None]:
+    """A transaction whose commit is measured as a step of its own."""
+    with connection.transaction():
+        yield
+        ended = time.perf_counter()
+    STEP_SECONDS.labels("commit").observe(time.perf_counter() - ended)
+
+
+def count_failure(error: Exception) -> None:
+    DRAIN_FAILURES.labels(_reason(error)).inc()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, redis.RedisError):
+        return "redis"
+    if isinstance(error, PoolTimeout):
+        return "pool"
+    if isinstance(error, MostlyRefused):
+        return "mostly_refused"
+    if isinstance(error, psycopg.Error) and error.sqlstate is None:
+        return "connection"
+    return "passing" if is_passing(error) else "postgres"
+
+
+@signals.worker_init.connect
+def _serve(**_) -> None:
+    """Opens the port in the parent, which lives as long as the worker. Readings matter more: it runs on without."""
+    global _server
+    settings = load_settings()
+    if not settings.worker_metrics_port:
+        return
+    if not shared_folder():
+        log.error("metrics_not_served", reason="PROMETHEUS_MULTIPROC_DIR is not set")
+        return
+    try:
+        _server, _ = start_http_server(
+            settings.worker_metrics_port, settings.worker_metrics_host, role_registry(VERSION)
+        )
+    except OSError as error:
+        log.error("metrics_not_served", port=settings.worker_metrics_port, reason=str(error))
+
+
+@signals.worker_process_init.connect
+def _start_child(**_) -> None:
+    if _server:
+        _server.socket.close()  # the fork's copy: it would keep the port taken after the parent's death
+    watch_pool(connections().database)
+
+
+@signals.task_failure.connect
+def _count_task_failure(sender=None, **_) -> None:
+    if sender and sender.name in app.tasks:
+        TASK_FAILURES.labels(sender.name.rsplit(".", 1)[1]).inc()
