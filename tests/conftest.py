@@ -140,6 +140,38 @@ def with_settings(app):
 
 
 @pytest.fixture
+def refresh(app, with_settings):
+    """The application asks for keys, and knows at once what became of them."""
+    with_settings(auth="required")
+    return app.extensions["keyring"].refresh
+
+
+@pytest.fixture
+def new_key(database, refresh):
+    """Makes a key: `new_key("ingest", device_prefix="A-")`; returns its text."""
+
+    from models.keys import Rights, create_key
+
+    def make(*scopes: str, lasts: timedelta | None = None, **rights) -> str:
+        text = create_key(database, Rights("test", scopes, **rights), lasts=lasts)
+        refresh()
+        return text
+
+    return make
+
+
+@pytest.fixture
+def send(client, drain_all):
+    """Posts readings, which are stored when it returns."""
+
+    def send(*readings):
+        assert client.post("/v1/telemetry", json=list(readings)).status_code == 202
+        drain_all()
+
+    return send
+
+
+@pytest.fixture
 def runner(app):
     return app.test_cli_runner()
 

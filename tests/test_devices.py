@@ -5,15 +5,6 @@ import pytest
 from tests.conftest import ago, meter, stamp, vehicle
 
 
-@pytest.fixture
-def send(client, drain_all):
-    def send(*readings):
-        assert client.post("/v1/telemetry", json=list(readings)).status_code == 202
-        drain_all()
-
-    return send
-
-
 def test_a_live_vehicle_shows_its_last_reading_and_its_meters(client, send):
     at = ago(seconds=30)
     client.post("/v1/analytics/vehicle-mapping", json={"vehicleId": "V001", "meterId": "M001"})

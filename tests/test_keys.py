@@ -26,25 +26,6 @@ MAPPING = "/v1/analytics/vehicle-mapping"
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def refresh(app, with_settings):
-    """The application asks for keys, and knows at once what became of them."""
-    with_settings(auth="required")
-    return app.extensions["keyring"].refresh
-
-
-@pytest.fixture
-def new_key(database, refresh):
-    """Makes a key: `new_key("ingest", device_prefix="A-")`; returns its text."""
-
-    def make(*scopes: str, lasts: timedelta | None = None, **rights) -> str:
-        text = create_key(database, Rights("test", scopes, **rights), lasts=lasts)
-        refresh()
-        return text
-
-    return make
-
-
 @pytest.fixture(autouse=True)
 def _drained(drain_all):
     yield

@@ -11,7 +11,7 @@ from models.keys import rotate_key, split_key
 from models.limits import Allowance, Charge, Limit, LimitReached, RequestLimits
 from models.stream import TelemetryStream
 from tests.conftest import meter
-from tests.test_keys import TELEMETRY, bearer, new_key, post, refresh  # noqa: F401 (fixtures)
+from tests.test_keys import TELEMETRY, bearer, post
 
 # So slow that nothing flows in while a test runs, however slow the day.
 SLOW = 0.001
@@ -31,7 +31,7 @@ def told(answer) -> tuple[str, ...]:
     return tuple(answer.headers.get(f"RateLimit-{name}") for name in ("Limit", "Remaining", "Reset"))
 
 
-def test_readings_are_counted_one_by_one_over_several_requests(client, new_key):  # noqa: F811
+def test_readings_are_counted_one_by_one_over_several_requests(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
     remaining = []
     for count in (3, 3, 3, 1):
@@ -46,7 +46,7 @@ def test_readings_are_counted_one_by_one_over_several_requests(client, new_key):
     assert int(refused.headers["RateLimit-Reset"]) > 9000
 
 
-def test_a_batch_above_the_burst_passes_a_full_bucket_and_delays_the_next(client, new_key):  # noqa: F811
+def test_a_batch_above_the_burst_passes_a_full_bucket_and_delays_the_next(client, new_key):
     text = new_key("ingest", readings_per_second=1.0, readings_burst=10)
     answer = post(client, text, readings(500))
     assert (answer.status_code, told(answer)[:2]) == (202, ("10", "0"))
@@ -55,14 +55,14 @@ def test_a_batch_above_the_burst_passes_a_full_bucket_and_delays_the_next(client
     assert 400 < int(refused.headers["Retry-After"]) <= 491
 
 
-def test_refused_readings_are_not_counted(client, new_key):  # noqa: F811
+def test_refused_readings_are_not_counted(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
     assert told(post(client, text, [meter(), {}, {}]))[1] == "9"
     assert post(client, text, [{}] * 50).status_code == 422
     assert told(post(client, text, meter()))[1] == "8"
 
 
-def test_a_replay_costs_nothing_and_is_answered_by_an_empty_bucket(client, new_key):  # noqa: F811
+def test_a_replay_costs_nothing_and_is_answered_by_an_empty_bucket(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=2)
     rows, named = readings(2), {"Idempotency-Key": "one"}
     first = post(client, text, rows, headers=named)
@@ -72,7 +72,7 @@ def test_a_replay_costs_nothing_and_is_answered_by_an_empty_bucket(client, new_k
     assert told(again)[:2] == ("2", "0")
 
 
-def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new_key, broker):  # noqa: F811
+def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new_key, broker):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
     post(client, text, meter())
     named = {"Idempotency-Key": "later"}
@@ -83,7 +83,7 @@ def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new
     assert "Idempotent-Replay" not in answer.headers
 
 
-def test_the_limit_is_exact_under_concurrency(app, new_key):  # noqa: F811
+def test_the_limit_is_exact_under_concurrency(app, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=30)
     statuses, start = [], threading.Barrier(20)
 
@@ -101,7 +101,7 @@ def test_the_limit_is_exact_under_concurrency(app, new_key):  # noqa: F811
     assert (statuses.count(202), statuses.count(429)) == (30, 30)
 
 
-def test_a_limit_is_the_keys_own_and_shared_with_the_key_that_replaces_it(client, new_key, database, refresh):  # noqa: F811
+def test_a_limit_is_the_keys_own_and_shared_with_the_key_that_replaces_it(client, new_key, database, refresh):
     one, two, free = (
         new_key("ingest", readings_per_second=SLOW, readings_burst=2),
         new_key("ingest", readings_per_second=SLOW, readings_burst=2),
@@ -116,7 +116,7 @@ def test_a_limit_is_the_keys_own_and_shared_with_the_key_that_replaces_it(client
     assert (unlimited.status_code, told(unlimited)) == (202, (None, None, None))
 
 
-def test_a_key_without_a_burst_may_bring_a_minutes_readings_at_once(client, new_key):  # noqa: F811
+def test_a_key_without_a_burst_may_bring_a_minutes_readings_at_once(client, new_key):
     assert told(post(client, new_key("ingest", readings_per_second=2.0)))[0] == "120"
 
 
@@ -170,7 +170,7 @@ def test_an_append_without_a_limit_touches_no_bucket(held, broker):
 # ── The read side ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_requests_of_the_read_side_are_counted_by_key(client, new_key):  # noqa: F811
+def test_requests_of_the_read_side_are_counted_by_key(client, new_key):
     text, other = new_key("read", requests_per_second=SLOW), new_key("read", requests_per_second=SLOW)
     first = client.get("/v1/vehicles", headers=bearer(text))
     assert (first.status_code, told(first)[:2]) == (200, ("1", "0"))
@@ -182,20 +182,20 @@ def test_requests_of_the_read_side_are_counted_by_key(client, new_key):  # noqa:
     assert client.get("/health/live", headers=bearer(text)).status_code == 200
 
 
-def test_the_setting_holds_for_keys_without_a_limit_of_their_own(client, new_key, with_settings):  # noqa: F811
+def test_the_setting_holds_for_keys_without_a_limit_of_their_own(client, new_key, with_settings):
     text, own = new_key("read"), new_key("read", requests_per_second=1000.0)
     with_settings(auth="required", read_requests_per_second=SLOW)
     assert [client.get("/v1/vehicles", headers=bearer(text)).status_code for _ in range(2)] == [200, 429]
     assert [client.get("/v1/vehicles", headers=bearer(own)).status_code for _ in range(2)] == [200, 200]
 
 
-def test_posting_readings_takes_nothing_from_the_read_side(client, new_key):  # noqa: F811
+def test_posting_readings_takes_nothing_from_the_read_side(client, new_key):
     text = new_key("ingest", "read", requests_per_second=SLOW)
     assert [post(client, text).status_code for _ in range(3)] == [202] * 3
     assert client.get("/v1/vehicles", headers=bearer(text)).status_code == 200
 
 
-def test_reads_pass_while_redis_is_away(app, client, new_key, held, monkeypatch):  # noqa: F811
+def test_reads_pass_while_redis_is_away(app, client, new_key, held, monkeypatch):
     from dataclasses import replace
 
     away = RequestLimits(replace(held.settings, redis_url="redis://127.0.0.1:1/0"))
@@ -204,7 +204,7 @@ def test_reads_pass_while_redis_is_away(app, client, new_key, held, monkeypatch)
     assert [client.get("/v1/vehicles", headers=bearer(text)).status_code for _ in range(3)] == [200] * 3
 
 
-def test_answers_about_limits_are_as_documented(client, new_key):  # noqa: F811
+def test_answers_about_limits_are_as_documented(client, new_key):
     document = client.get("/openapi.json").json
     headers = document["components"]["responses"]["429"]["headers"]
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)

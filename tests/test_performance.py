@@ -8,15 +8,6 @@ from models.performance import PERFORMANCE
 from tests.conftest import ago, meter, stamp, vehicle
 
 
-@pytest.fixture
-def send(client, drain_all):
-    def send(*readings):
-        assert client.post("/v1/telemetry", json=list(readings)).status_code == 202
-        drain_all()
-
-    return send
-
-
 def map_meter(client, vehicle_id="V001", meter_id="M001", **span):
     body = {"vehicleId": vehicle_id, "meterId": meter_id, **{name: stamp(at) for name, at in span.items()}}
     return client.post("/v1/analytics/vehicle-mapping", json=body)
