@@ -71,9 +71,13 @@ def doorbell_rung_a_thousand_times(ground: Ground) -> None:
 @fault(recovers_in=30)
 def web_workers_killed(ground: Ground) -> None:
     """kill -9 of a web worker, three times"""
+
+    def web_workers() -> list:
+        return [each for each in ground.stack.family("web")[1:] if each.is_running()]
+
     for _ in range(3):
-        children = [each for each in ground.stack.family("web")[1:] if each.is_running()]
-        kill(ground.rng.choice(children))
+        ground.stack.wait_until(web_workers, 20, "has no web worker")  # the ones killed come back after a while
+        kill(ground.rng.choice(web_workers()))
         under_load(ground.rng.uniform(0, 2))
 
 
