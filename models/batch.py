@@ -13,7 +13,8 @@ from models.history import POSTGRES_EPOCH, Refused, Row, copy_history
 from models.live import upsert_live
 from models.metrics import count_batch, step
 from models.readings import METER, VEHICLE, Kind, decode_entry, to_datetime
-from models.stream import FIELD, StreamEntry
+from models.stream import StreamEntry
+from models.stream_keys import FIELD
 
 
 @dataclass(frozen=True)

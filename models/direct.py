@@ -9,13 +9,14 @@ from threading import BoundedSemaphore
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from models.admission import OutcomeUnknown, StreamUnreachable
 from models.batch import store_entries
 from models.connections import Connections
 from models.entry_ids import EntryId
 from models.history import MostlyRefused
 from models.positions import record_batch
 from models.settings import MAX_SHARDS
-from models.stream import FIELD, OutcomeUnknown, StreamUnreachable
+from models.stream_keys import FIELD
 
 # Direct entries have receipts of a shard of their own, behind those of the stream.
 DIRECT_SHARD = MAX_SHARDS

@@ -1,8 +1,8 @@
 """The servers' settings that "accepted" rests on: is what they acknowledge on disk, and does it stay?"""
 
+from models.appender import MEMORY_SHARE
 from models.checks import Check, good, unknown, warning, wrong
 from models.facts import DURABLE_SETTINGS, Facts
-from models.stream import MEMORY_SHARE
 
 # Below this share of free memory it is time to give Redis more; at MEMORY_SHARE used requests get 503.
 FREE_MEMORY_SHARE = 0.2

@@ -16,7 +16,7 @@ from models.entry_ids import parse_entry_id
 from models.history import POSTGRES_EPOCH, REFUSED_AT_LEAST, MostlyRefused, Row, copy_history
 from models.live import upsert_live
 from models.readings import METER, VEHICLE, Kind, decode_entry, to_microseconds
-from models.stream import FIELD
+from models.stream_keys import FIELD
 
 LETTERS_PER_BATCH = 1_000
 # Most of what was refused once may well be refused again, and that is no fault of ours: so few rows at a time

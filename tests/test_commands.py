@@ -19,7 +19,7 @@ from models.dead_letters import DeadLetter, bury
 from models.entry_ids import EntryId, received_at
 from models.readings import Entry, MeterReading, encode_entry, to_datetime, to_microseconds
 from models.replay import replay_batch
-from models.stream import FIELD
+from models.stream_keys import FIELD
 from tests.conftest import ROOT, ago, meter, stamp, vehicle
 from webapp.commands.fleet import MINUTES_A_DAY, Vehicle, fleet
 from webapp.commands.http import Api

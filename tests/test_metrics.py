@@ -19,8 +19,8 @@ import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg_pool import PoolTimeout
 
+from models.admission import BacklogFull
 from models.history import MostlyRefused
-from models.stream import BacklogFull
 from tests.conftest import ROOT, meter, vehicle
 from workers import drain as drain_module
 from workers.metrics import FAILURES

@@ -8,16 +8,19 @@ from dataclasses import replace
 import fakeredis
 import pytest
 
-from models.entry_ids import EntryId, parse_entry_id, parse_receipt, receipt, received_at
-from models.stream import (
-    PATIENCE_SECONDS,
+from models.admission import (
+    APPEND,
     Appended,
     BacklogFull,
+    Conditions,
     OutcomeUnknown,
     StreamUnreachable,
-    TelemetryStream,
     TokenReused,
 )
+from models.appender import PATIENCE_SECONDS
+from models.appends import Append, Group
+from models.entry_ids import EntryId, parse_receipt, receipt, received_at
+from models.stream import TelemetryStream
 
 
 @pytest.fixture
@@ -29,8 +32,8 @@ def stream(held, broker):
 
 
 def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
-    first = stream.append(0, b"one")
-    second = stream.append(0, b"two")
+    first = stream.append(b"one", shard=0)
+    second = stream.append(b"two", shard=0)
     assert (first.was_empty, second.was_empty) == (True, False)
     assert [(id_, fields[b"v1"]) for id_, fields in stream.read_after(0, EntryId(0, 0), 10)] == [
         (first.entry_id, b"one"),
@@ -44,7 +47,7 @@ def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
 
 
 def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
-    first, second = stream.append(0, b"one").entry_id, stream.append(0, b"two").entry_id
+    first, second = stream.append(b"one", shard=0).entry_id, stream.append(b"two", shard=0).entry_id
     stream.trim(0, first, mark=EntryId(0, 0))
     stream.trim(0, second, mark=first)
     stream.trim(0, first, mark=EntryId(0, 0))
@@ -54,37 +57,38 @@ def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
 def test_the_bound_of_the_backlog_is_kept(stream, held):
     bounded = TelemetryStream(replace(held.settings, stream_max_entries=6))
     for _ in range(3):
-        bounded.append(0, b"x")
+        bounded.append(b"x", shard=0)
     with pytest.raises(BacklogFull):
-        bounded.append(0, b"x")
-    bounded.append(1, b"x")
+        bounded.append(b"x", shard=0)
+    bounded.append(b"x", shard=1)
     assert (bounded.backlog(0), bounded.backlog(1)) == (3, 1)
 
 
 def test_a_token_makes_an_append_happen_once(stream):
-    first = stream.append(0, b"x", token="key:1", fingerprint="f", answer=b"the answer, with blanks")
-    again = stream.append(0, b"x", token="key:1", fingerprint="f", answer=b"another answer")
-    assert again == Appended(first.entry_id, was_empty=False, replayed=True, answer=b"the answer, with blanks")
+    once = Conditions("key:1", 60, "f", b"the answer, with blanks")
+    first = stream.append(b"x", 0, once)
+    again = stream.append(b"x", 0, replace(once, answer=b"another answer"))
+    assert again == Appended(0, first.entry_id, was_empty=False, replayed=True, answer=b"the answer, with blanks")
     with pytest.raises(TokenReused):
-        stream.append(0, b"y", token="key:1", fingerprint="g")
+        stream.append(b"y", 0, replace(once, fingerprint="g"))
     assert stream.backlog(0) == 1
 
 
 def test_scripts_are_loaded_again_after_redis_forgot_them(stream, broker):
-    stream.append(0, b"x")
+    stream.append(b"x", shard=0)
     broker.script_flush()
-    stream.append(0, b"x")
+    stream.append(b"x", shard=0)
     assert stream.backlog(0) == 2
 
 
 def test_an_append_that_redis_gets_to_too_late_takes_nothing(stream, broker, servers):
     """Redis stands still while the append waits in its socket: the device hears that nothing was taken, and that
     stays true when Redis goes on."""
-    stream.append(0, b"x")
+    stream.append(b"x", shard=0)
     broker.execute_command("CLIENT", "PAUSE", int(PATIENCE_SECONDS * 1000) + 2500)
     started = time.monotonic()
     with pytest.raises((StreamUnreachable, OutcomeUnknown)):
-        stream.append(0, b"late")
+        stream.append(b"late", shard=0)
     assert time.monotonic() - started < PATIENCE_SECONDS + 2
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -101,9 +105,9 @@ def test_an_append_whose_answer_got_lost_is_taken_once(stream, held, servers):
     """A proxy cuts the connection after Redis took the append, before its answer arrives."""
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
-    lossy.append(0, b"before")
+    lossy.append(b"before", shard=0)
     proxy.lose_next_answer()
-    appended = lossy.append(0, b"during")
+    appended = lossy.append(b"during", shard=0)
     assert proxy.lost == 1
     assert stream.backlog(0) == 2
     assert stream.contains(0, appended.entry_id)
@@ -114,11 +118,11 @@ def test_an_append_whose_answer_got_lost_is_taken_once(stream, held, servers):
 def test_an_append_without_any_answer_is_called_unknown(stream, held, servers):
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
-    lossy.append(0, b"before")
+    lossy.append(b"before", shard=0)
     proxy.lose_next_answer()
     proxy.refuse_connections()
     with pytest.raises(OutcomeUnknown):
-        lossy.append(0, b"during")
+        lossy.append(b"during", shard=0)
     lossy.close()
 
 
@@ -126,10 +130,10 @@ def test_ids_go_on_rising_from_where_they_are_told_to(stream, broker):
     future = EntryId(int(time.time() * 1000) + 3_600_000, 7)
     stream.raise_last_id(0, future)
     assert stream.backlog(0) == 0
-    assert stream.append(0, b"x").entry_id > future
-    stream.append(1, b"x")
+    assert stream.append(b"x", shard=0).entry_id > future
+    stream.append(b"x", shard=1)
     stream.raise_last_id(1, future)
-    assert stream.append(1, b"x").entry_id > future
+    assert stream.append(b"x", shard=1).entry_id > future
 
 
 @pytest.mark.parametrize("text", ["3-1795218259495-0", "0-1-999"])
@@ -166,20 +170,30 @@ def test_entries_of_one_millisecond_are_received_in_order_and_never_together():
     assert times[0] // 1000 == times[-1] // 1000 == 1_795_218_259_495
 
 
-def test_the_verdicts_of_admission_without_a_server(monkeypatch, held):
-    """A unit, on fakeredis: what the script answers is what the reader of its replies understands."""
+def test_the_verdicts_of_admission_without_a_server(held):
+    """A unit, on fakeredis: what the script says is what its readers understand."""
     fake = fakeredis.FakeRedis()
-    unit = TelemetryStream(replace(held.settings, stream_max_entries=2))
-    script = fake.register_script(unit._append_script.script)
+
+    def ask(group: Group, deadline_ms: int, bound: int) -> list[Append]:
+        keys, *rest = group.arguments(deadline_ms, bound)
+        group.finish(fake.eval(APPEND, keys, *rest))
+        return group.appends
+
     far = int(time.time() * 1000) + 60_000
-    added = script(keys=["s", "t"], args=[b"x", far, 1, 60, b"f answer"])
-    assert unit._read_reply(added, "f").was_empty
-    assert unit._read_reply(script(keys=["s", "t"], args=[b"x", far, 1, 60, b"f answer"]), "f").replayed
-    with pytest.raises(BacklogFull):
-        unit._read_reply(script(keys=["s", "u"], args=[b"x", far, 1, 60, b""]), "")
-    with pytest.raises(StreamUnreachable):
-        unit._read_reply(script(keys=["s", "u"], args=[b"x", 1, 9, 60, b""]), "")
-    assert parse_entry_id(added[1]) == parse_entry_id(fake.xrange("s")[0][0])
+    once = Conditions("t", 60, "f", b"answer")
+    group = Group(0, plain=[Append(b"a"), Append(b"b")], others=[Append(b"c", 0, once), Append(b"d", 0, once)])
+    first, second, third, repeat = ask(group, far, bound=4)
+    assert [append.result.was_empty for append in (first, second, third)] == [True, False, False]
+    assert repeat.result.replayed
+    assert repeat.result.entry_id == third.result.entry_id
+    again = ask(Group(0, plain=[Append(b"a"), Append(b"b")], token=group.token), far, bound=4)
+    assert [append.result.entry_id for append in again] == [first.result.entry_id, second.result.entry_id]
+    taken, full = ask(Group(0, plain=[Append(b"e"), Append(b"f")]), far, bound=4)
+    assert taken.result
+    assert isinstance(full.error, BacklogFull)
+    (late,) = ask(Group(0, plain=[Append(b"g")]), 1, bound=9)
+    assert isinstance(late.error, StreamUnreachable)
+    assert [fields[b"v1"] for _, fields in fake.xrange("telemetry:{0}")] == [b"a", b"b", b"c", b"e"]
 
 
 class LossyProxy:

@@ -11,6 +11,7 @@ from webapp import (
     commands,
     devices,
     errors,
+    express,
     headers,
     ingest,
     json,
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json = json.MsgspecProvider(app)
     app.extensions["connections"] = connect_web(settings)
     app.extensions["breaker"] = new_breaker()
-    for module in (metrics, requests, headers, errors, auth, limits):
+    for module in (metrics, requests, express, headers, errors, auth, limits):
         module.init_app(app)
     for module in (ingest, devices, mapping, analytics, service):
         app.register_blueprint(module.bp)

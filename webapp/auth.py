@@ -56,7 +56,7 @@ def _admit() -> Response | None:
     needed = scopes_for(endpoint, request.method) if endpoint else ()
     if not needed or connections().settings.auth == "off":
         return None
-    text = _sent_key()
+    text = sent_key(request.environ)
     try:
         key = current_app.extensions["keyring"].find(text) if text else None
     except KeysUnknown:
@@ -74,13 +74,12 @@ def _admit() -> Response | None:
     return None
 
 
-def _sent_key() -> str | None:
+def sent_key(environ: dict) -> str | None:
     """The key of either header; None where there is none, or two that differ."""
-    headers = request.environ  # each request asks twice: request.headers takes ten times as long
     sent = set()
-    if (authorization := headers.get("HTTP_AUTHORIZATION")) is not None:
+    if (authorization := environ.get("HTTP_AUTHORIZATION")) is not None:
         scheme, _, credentials = authorization.strip().partition(" ")
         sent.add(credentials.strip() if scheme.lower() == "bearer" else "")
-    if (api_key := headers.get("HTTP_X_API_KEY")) is not None:
+    if (api_key := environ.get("HTTP_X_API_KEY")) is not None:
         sent.add(api_key.strip())
     return sent.pop() if len(sent) == 1 else None

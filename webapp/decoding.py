@@ -75,13 +75,14 @@ def decode(
 
     `binding` refuses those of other devices. Raises Malformed or TooManyReadings.
     """
-    decoded = _decode_fast(body, kind, ndjson, bounds, max_readings)
-    if decoded is None or (binding and not _covers(binding, decoded)):
+    decoded = decode_fast(body, kind, ndjson, bounds, max_readings)
+    if decoded is None or (binding and not covers(binding, decoded)):
         decoded = _decode_row_by_row(body, kind, ndjson, bounds, max_readings, binding)
     return decoded
 
 
-def _covers(binding: Binding, decoded: Decoded) -> bool:
+def covers(binding: Binding, decoded: Decoded) -> bool:
+    """Whether all these readings are of devices that the key may post for."""
     return all(binding.covers(reading[0]) for readings in (decoded.meters, decoded.vehicles) for reading in readings)
 
 
@@ -130,8 +131,8 @@ _DECODERS = {kind: msgspec.json.Decoder(struct | list[struct]) for kind, struct 
 _LINE_DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in _STRUCTS.items()}
 
 
-def _decode_fast(body: bytes, kind: str | None, ndjson: bool, bounds: Bounds, max_readings: int) -> Decoded | None:
-    """None where any row is not plainly good."""
+def decode_fast(body: bytes, kind: str | None, ndjson: bool, bounds: Bounds, max_readings: int) -> Decoded | None:
+    """The readings of a body in which every row is plainly good; None where any is not. Raises TooManyReadings."""
     try:
         rows = _LINE_DECODERS[kind].decode_lines(body) if ndjson else _DECODERS[kind].decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

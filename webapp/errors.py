@@ -12,7 +12,7 @@ from marshmallow import ValidationError
 from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from models.stream import BacklogFull, OutcomeUnknown, StreamUnreachable, TokenReused
+from models.admission import BacklogFull, OutcomeUnknown, StreamUnreachable, TokenReused
 
 RETRY_AFTER_SECONDS = 5
 log = structlog.get_logger()

@@ -4,19 +4,17 @@ An accepted reading reaches history, or the dead letters with a reason. If the p
 the readings were taken once or not at all; with an Idempotency-Key the device can ask which.
 """
 
-import itertools
-import os
 from hashlib import blake2b
 from zlib import crc32
 
 import msgspec
 from flask import Blueprint, Response, g, request
 
+from models.admission import Appended, Conditions, StreamUnreachable
 from models.direct import DIRECT_SHARD, store_direct
 from models.entry_ids import parse_receipt, receipt
 from models.readings import METER, VEHICLE, Entry, encode_entry
 from models.receipts import entry_state
-from models.stream import StreamUnreachable
 from webapp.auth import binding
 from webapp.bodies import Malformed, is_ndjson, read_body
 from webapp.decoding import Bounds, Decoded, TooManyReadings, decode
@@ -30,6 +28,8 @@ from workers.doorbell import ring
 bp = Blueprint("ingest", __name__)
 
 MAX_IDEMPOTENCY_KEY = 128  # characters
+# In a request's environment: why its append failed before it came here (webapp/express.py).
+TRIED = "energy.append_failed"
 
 # path, the kind it takes (None: either), the status that its clients take for success
 PATHS = (
@@ -43,9 +43,6 @@ PATHS = (
     ("/v1/ingest/meters", METER, 201),
     ("/v1/ingest/vehicles", VEHICLE, 201),
 )
-
-# Requests without a key take the shards in turn, each process from another one on.
-_turn = itertools.count(os.getpid())
 
 
 def ingest(kind: str | None, status: int) -> Response:
@@ -70,12 +67,9 @@ def ingest(kind: str | None, status: int) -> Response:
         **({"errors": decoded.errors} if decoded.errors else {}),
     }
     payload = encode_entry(Entry(decoded.meters, decoded.vehicles, g.request_id))
-    charge = charge_for(g.key, decoded.accepted)
-    # A repeat must come to the shard that knows its key; what is limited, to the shard with its bucket.
-    shard = _shard(charge.owner if charge else key, settings.stream_shards)
-    once = _once(key, body, f"{kind} {status} {atomic} {ndjson}", {"status": status, "answer": answer}, settings)
+    conditions = _conditions(key, body, f"{kind} {status} {atomic} {ndjson}", {"status": status, "answer": answer})
     try:
-        appended = connections().stream.append(shard, payload, charge=charge, **once)
+        appended = _append(payload, conditions, named=key)
     except StreamUnreachable:
         if key or settings.ingest_fallback != "direct":
             raise
@@ -83,8 +77,6 @@ def ingest(kind: str | None, status: int) -> Response:
         count_accepted(decoded)
         return {**answer, "receipt": receipt(DIRECT_SHARD, entry_id)}, status
     note_allowance(appended.allowance)
-    if appended.was_empty:
-        ring(shard)
     headers = {}
     if appended.replayed and key:
         first = msgspec.json.decode(appended.answer)
@@ -93,7 +85,7 @@ def ingest(kind: str | None, status: int) -> Response:
         g.replayed = True
     else:
         count_accepted(decoded)
-    return {**answer, "receipt": receipt(shard, appended.entry_id)}, status, headers
+    return {**answer, "receipt": receipt(appended.shard, appended.entry_id)}, status, headers
 
 
 for path, kind, status in PATHS:
@@ -157,21 +149,30 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _shard(name: str | None, shards: int) -> int:
-    """The same for the same name; without one, each in turn."""
-    return (crc32(name.encode()) if name else next(_turn)) % shards
+def _append(payload: bytes, conditions: Conditions | None, named: str | None) -> Appended:
+    if tried := request.environ.get(TRIED):  # the express way got no further with it
+        raise tried
+    # A repeat must come to the shard that knows its key; what is limited, to the shard with its bucket.
+    owner = conditions and (conditions.charge.owner if conditions.charge else named)
+    shard = crc32(owner.encode()) % connections().settings.stream_shards if owner else None
+    appended = connections().stream.append(payload, shard, conditions)
+    if appended.was_empty:
+        ring(appended.shard)
+    return appended
 
 
-def _once(key: str | None, body: bytes, how: str, first: dict, settings) -> dict:
-    """What makes a repeat of this request known, where the device gave it a key."""
+def _conditions(key: str | None, body: bytes, how: str, first: dict) -> Conditions | None:
+    """None where neither the device gave the request a key, nor the API key has a limit: a plain append."""
+    charge = charge_for(g.key, g.decoded.accepted)
     if key is None:
-        return {}
+        return Conditions(charge=charge) if charge else None
     digest = blake2b(body, digest_size=16, person=b"ingest")
     digest.update(how.encode())
-    return {
+    return Conditions(
         # Of this sender alone: nobody gets another's answer by knowing, or guessing, what it called its request.
-        "token": f"key:{g.key.owner if g.key else ''}:{key}",
-        "token_ttl_seconds": settings.idempotency_ttl_seconds,
-        "fingerprint": digest.hexdigest(),
-        "answer": msgspec.json.encode(first),
-    }
+        token=f"key:{g.key.owner if g.key else ''}:{key}",
+        token_ttl_seconds=connections().settings.idempotency_ttl_seconds,
+        fingerprint=digest.hexdigest(),
+        answer=msgspec.json.encode(first),
+        charge=charge,
+    )

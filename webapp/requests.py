@@ -25,10 +25,15 @@ def init_app(app: Flask) -> None:
 
 def _name() -> None:
     g.arrived = time.perf_counter()
-    sent = request.headers.get("X-Request-ID", "")
-    g.request_id = sent if _PLAIN.match(sent) else uuid.uuid4().hex
+    g.request_id = name_request(request.headers.get("X-Request-ID", ""))
+
+
+def name_request(sent: str) -> str:
+    """The id of the request that this thread answers from now on: the sender's own, where that is a plain one."""
+    name = sent if _PLAIN.match(sent) else uuid.uuid4().hex
     # Set anew by each request, so that none logs under the id of the one that its thread served before.
-    request_id.set(g.request_id)
+    request_id.set(name)
+    return name
 
 
 def _return_id(response: Response) -> Response:
@@ -41,22 +46,41 @@ def _log_errors(response: Response) -> Response:
 
 
 def _log(response: Response) -> Response:
-    """One line a request. It has no key, no header, no body and no query: each may hold a secret."""
     # The objects behind Flask's proxies, which would cost more than the line.
     asked, known = request._get_current_object(), vars(g._get_current_object())
-    line = {
-        "method": asked.method,
-        "route": asked.url_rule.rule if asked.url_rule else "unmatched",
-        "status": response.status_code,
-        "seconds": round(time.perf_counter() - known["arrived"], 4),
-    }
-    if key_id := known.get("key_id"):
-        line["key_id"] = key_id
+    accepted = rejected = None
     if decoded := known.get("decoded"):
         is_new = response.status_code < 300 and "replayed" not in known
-        line["accepted"] = decoded.accepted if is_new else 0
-        line["rejected"] = decoded.rejected
-    if response.status_code >= 400:
-        line["path"] = asked.path[:MAX_PATH]
-    log.info("request", **line)
+        accepted, rejected = decoded.accepted if is_new else 0, decoded.rejected
+    log_request(
+        asked.method,
+        asked.url_rule.rule if asked.url_rule else "unmatched",
+        response.status_code,
+        time.perf_counter() - known["arrived"],
+        known.get("key_id", ""),
+        accepted,
+        rejected,
+        path=asked.path[:MAX_PATH] if response.status_code >= 400 else None,
+    )
     return response
+
+
+def log_request(
+    method: str,
+    route: str,
+    status: int,
+    seconds: float,
+    key_id: str,
+    accepted: int | None,
+    rejected: int | None,
+    path: str | None = None,
+) -> None:
+    """One line a request. It has no key, no header, no body and no query: each may hold a secret."""
+    line = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
+    if key_id:
+        line["key_id"] = key_id
+    if accepted is not None:
+        line["accepted"], line["rejected"] = accepted, rejected
+    if path is not None:
+        line["path"] = path
+    log.info("request", **line)

@@ -23,7 +23,8 @@ from models.history import MostlyRefused
 from models.metrics import step
 from models.positions import Position, create_position, lock_position, move_position, note_failure
 from models.reconcile import reconcile
-from models.stream import FIELD, StreamEntry, TelemetryStream
+from models.stream import StreamEntry, TelemetryStream
+from models.stream_keys import FIELD
 from workers.app import app, connections
 from workers.doorbell import ring
 from workers.metrics import BATCH_SECONDS, committing, count_failure

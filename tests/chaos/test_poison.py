@@ -47,7 +47,7 @@ def _drain(held, database, *, poisoned: bool) -> float:
             MeterReading(f"M-{n % 1000}", now - n, 1.0, POISON if bad else 230.0)
             for n, bad in zip(numbers, is_poison, strict=True)
         ]
-        held.stream.append(0, encode_entry(Entry(readings, [])))
+        held.stream.append(encode_entry(Entry(readings, [])), 0)
     before = _processor_seconds(database)
     while held.stream.backlog(0):
         drain_batch(held, 0)
