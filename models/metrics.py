@@ -25,7 +25,7 @@ DEAD_LETTERS = Counter("energy_dead_letters_total", "Readings and entries commit
 BATCH_READINGS = Histogram(
     "energy_batch_readings",
     "Readings in a committed batch, dead letters among them",
-    buckets=(1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000),
+    buckets=(1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
 )
 STEP_SECONDS = Histogram(
     "energy_drain_step_seconds",

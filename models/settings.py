@@ -101,7 +101,7 @@ def load_settings() -> Settings:
         "allow_insecure": env.int("ALLOW_INSECURE", 0, validate=validate.OneOf([0, 1])),
         "read_requests_per_second": env.float("READ_REQUESTS_PER_SECOND", 0.0, validate=at_least(0)),
         "drain_linger_ms": env.int("DRAIN_LINGER_MS", 50, validate=validate.Range(0, 5_000)),
-        "drain_batch_readings": env.int("DRAIN_BATCH_READINGS", 20_000, validate=validate.Range(1, 200_000)),
+        "drain_batch_readings": env.int("DRAIN_BATCH_READINGS", 100_000, validate=validate.Range(1, 1_000_000)),
         "drain_seconds": env.int("DRAIN_SECONDS", 10, validate=validate.Range(1, 30)),
         "receipt_retention_days": env.int("RECEIPT_RETENTION_DAYS", 7, validate=at_least(1)),
         "partition_days_ahead": env.int("PARTITION_DAYS_AHEAD", 7, validate=validate.Range(2, 90)),

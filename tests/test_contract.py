@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.decoding import Bounds, _decode_fast, _decode_row_by_row, decode
+from webapp.decoding import Bounds, decode_fast, _decode_row_by_row, decode
 from webapp.schemas import EARLIEST
 
 BOUNDS = Bounds(EARLIEST, datetime(2030, 1, 1, tzinfo=UTC))
@@ -76,7 +76,7 @@ nearly_good = st.builds(
 @given(rows=st.lists(readings | nearly_good, min_size=1, max_size=3), kind=st.sampled_from([None, "meter", "vehicle"]))
 def test_both_engines_take_the_same_readings_with_the_same_values(rows, kind):
     body = json.dumps(rows).encode()
-    fast = _decode_fast(body, kind, False, BOUNDS, 10_000)
+    fast = decode_fast(body, kind, False, BOUNDS, 10_000)
     thorough = _decode_row_by_row(body, kind, False, BOUNDS, 10_000)
     if fast is not None:
         assert thorough.rejected == 0
@@ -87,7 +87,7 @@ def test_both_engines_take_the_same_readings_with_the_same_values(rows, kind):
 @given(values=st.lists(st.floats(0, 1000), min_size=1, max_size=5))
 def test_plainly_good_readings_take_the_fast_engine(values):
     rows = [{**METER, "voltage": value} for value in values]
-    assert _decode_fast(json.dumps(rows).encode(), "meter", False, BOUNDS, 10_000) is not None
+    assert decode_fast(json.dumps(rows).encode(), "meter", False, BOUNDS, 10_000) is not None
 
 
 def one(reading: dict, kind=None):

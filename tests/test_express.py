@@ -187,7 +187,12 @@ def test_the_entry_is_the_same(client, held, broker, monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(BacklogFull("full"), 503), (StreamUnreachable("away"), 503), (OutcomeUnknown("lost"), 504)],
+    [
+        (BacklogFull("full"), 503),
+        (StreamUnreachable("away"), 503),
+        (OutcomeUnknown("lost"), 504),
+        (ZeroDivisionError(), 500),
+    ],
 )
 def test_a_failed_append_is_tried_once_and_has_one_answer(ways, app, monkeypatch, error, status):
     tries = []
