@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.decoding import Bounds, decode_fast, _decode_row_by_row, decode
+from webapp.decoding import Bounds, _decode_row_by_row, decode, decode_fast
 from webapp.schemas import EARLIEST
 
 BOUNDS = Bounds(EARLIEST, datetime(2030, 1, 1, tzinfo=UTC))

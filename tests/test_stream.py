@@ -3,6 +3,8 @@
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import fakeredis
@@ -20,6 +22,7 @@ from models.admission import (
 from models.appender import PATIENCE_SECONDS
 from models.appends import Append, Group
 from models.entry_ids import EntryId, parse_receipt, receipt, received_at
+from models.limits import Charge, Limit
 from models.stream import TelemetryStream
 
 
@@ -126,6 +129,55 @@ def test_an_append_without_any_answer_is_called_unknown(stream, held, servers):
     lossy.close()
 
 
+def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, held, servers):
+    """Plain, named and charged ones at a time, while answers get lost; and there are no other entries."""
+    proxy = LossyProxy(servers.redis_url)
+    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    charge = Charge("owner", Limit(per_second=1.0, burst=1000), readings=1)
+    told: dict[bytes, Appended] = {}
+
+    def send(number: int) -> None:
+        payload = str(number).encode()
+        conditions = (None, None, Conditions(f"key:{number}", 60), Conditions(charge=charge))[number % 4]
+        told[payload] = lossy.append(payload, conditions and 0, conditions)
+
+    with ThreadPoolExecutor(20) as pool:
+        for round_ in range(10):
+            proxy.lose_next_answer()
+            list(pool.map(send, range(round_ * 20, round_ * 20 + 20)))
+    assert proxy.lost > 1
+    stored = {
+        fields[b"v1"]: (shard, entry_id)
+        for shard in range(stream.shards)
+        for entry_id, fields in stream.read_after(shard, EntryId(0, 0), 1000)
+    }
+    assert stored == {payload: (appended.shard, appended.entry_id) for payload, appended in told.items()}
+    assert sum(stream.backlog(shard) for shard in range(stream.shards)) == len(told) == 200
+    full_in_ms = 1000 * 50  # of 50 readings charged, at one a second
+    left = told[b"199"].allowance.full_in_ms
+    assert full_in_ms - 60_000 < left <= full_in_ms
+    lossy.close()
+
+
+def test_a_request_does_not_wait_for_ever_behind_a_group_that_redis_does_not_answer(stream, broker):
+    """Redis stands still: what it was asked for may be taken, what came later was certainly not sent."""
+    stream.append(b"x")
+    broker.execute_command("CLIENT", "PAUSE", 3000)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(stream.append, b"first")
+        time.sleep(0.2)
+        started = time.monotonic()
+        with pytest.raises(StreamUnreachable):
+            stream.append(b"behind it")
+        assert time.monotonic() - started < 2
+        with suppress(StreamUnreachable, OutcomeUnknown):
+            first.result()
+    payloads = {
+        fields[b"v1"] for shard in range(stream.shards) for _, fields in stream.read_after(shard, EntryId(0, 0), 9)
+    }
+    assert b"behind it" not in payloads
+
+
 def test_ids_go_on_rising_from_where_they_are_told_to(stream, broker):
     future = EntryId(int(time.time() * 1000) + 3_600_000, 7)
     stream.raise_last_id(0, future)
@@ -206,6 +258,7 @@ class LossyProxy:
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
         self.lost = 0
         self._lose = False
+        self._lost_on: socket.socket | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lose_next_answer(self) -> None:
@@ -222,15 +275,22 @@ class LossyProxy:
             except OSError:
                 return
             server = socket.create_connection(self._target)
-            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+            for pump in (self._pass_questions, self._pass_answers):
+                threading.Thread(target=pump, args=(client, server), daemon=True).start()
 
-    def _serve(self, client: socket.socket, server: socket.socket) -> None:
-        with client, server:
+    def _pass_questions(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
             while asked := client.recv(65536):
-                server.sendall(asked)
-                answer = server.recv(65536)
                 if self._lose and b"EVALSHA" in asked:
-                    self._lose = False
+                    self._lose, self._lost_on = False, client
+                server.sendall(asked)
+        server.close()
+
+    def _pass_answers(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while answer := server.recv(65536):
+                if self._lost_on is client:
                     self.lost += 1
+                    client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(answer)
