@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos lint format audit clean
+.PHONY: help up test chaos bench lint format audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: $(VENV)/.installed-dev ## all tests; ARGS= goes to pytest
 
 chaos: $(VENV)/.installed-dev ## faults at random under load, then an audit; MINUTES=10 RATE=4000 ARGS=--help
 	@exec $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+bench: $(VENV)/.installed ## how fast it is here, beside baselines; QUICK=1, ONLY=bulk,lag, ARGS=--help
+	@exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff: rules and format
 	@$(BIN)/python -m ruff check . && exec $(BIN)/python -m ruff format --check .

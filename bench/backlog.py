@@ -1,0 +1,81 @@
+"""A backlog put straight into the stream: the entries that the web makes, of the fleet's minutes, without the HTTP."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import islice
+
+import redis
+
+from bench import fleet
+from models.readings import Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
+from models.stream_keys import FIELD, stream_key
+
+SHARDS = 2  # of the engine, where no figure sets another number
+# Bytes on their way to Redis at a time; above it a pipeline is sent.
+PIPELINE_BYTES = 4 * 2**20
+
+Told = tuple[tuple[str, float, float], tuple[str, float, float, float]]  # what a meter, and its vehicle, tell
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Entries of `size` readings, half of them vehicles'; each entry is the next block of the fleet's minutes.
+
+    `pairs` must be a multiple of half the size. `names` gives a pair's meter and vehicle their ids.
+    """
+
+    start: datetime
+    size: int = 1_000
+    pairs: int = fleet.PAIRS
+    names: Callable[[int], tuple[str, str]] = lambda pair: (fleet.meter_id(pair), fleet.vehicle_id(pair))
+
+    @property
+    def blocks(self) -> int:
+        return 2 * self.pairs // self.size
+
+    def entry(self, n: int) -> bytes:
+        minute, block = divmod(n, self.blocks)
+        moment = self.start + timedelta(minutes=minute)
+        at = to_microseconds(moment)
+        told = self._told(block, moment.hour * fleet.SHIFTS // 24)
+        meters = [MeterReading(name, at, ac, voltage) for (name, ac, voltage), _ in told]
+        vehicles = [VehicleReading(name, at, dc, heat, soc) for _, (name, dc, heat, soc) in told]
+        return encode_entry(Entry(meters, vehicles, uuid.uuid4().hex))
+
+    @cache  # noqa: B019 - lives as long as what is filled with it
+    def _told(self, block: int, shift: int) -> list[Told]:
+        half = self.size // 2
+        return [self._pair(pair, shift) for pair in range(block * half, block * half + half)]
+
+    def _pair(self, pair: int, shift: int) -> Told:
+        meter, vehicle = self.names(pair)
+        told = fleet.said(pair, shift)
+        return (meter, told.ac, told.voltage), (vehicle, told.dc, told.temperature, told.soc)
+
+
+def single_entries(count: int) -> Iterable[bytes]:
+    """Entries of one reading each, of now, of one device of the fleet after the other."""
+    at = to_microseconds(datetime.now(UTC))
+    told = [fleet.said(pair, 0) for pair in range(fleet.PAIRS)]
+    for n in range(count):
+        pair, is_vehicle = divmod(n % fleet.DEVICES, 2)
+        said = told[pair]
+        meters = [] if is_vehicle else [MeterReading(fleet.meter_id(pair), at + n, said.ac, said.voltage)]
+        vehicles = [VehicleReading(fleet.vehicle_id(pair), at + n, said.dc, said.temperature, said.soc)]
+        yield encode_entry(Entry(meters, vehicles if is_vehicle else [], uuid.uuid4().hex))
+
+
+def put(client: redis.Redis, entries: Iterable[bytes], shards: int = 1) -> int:
+    """Appends the entries to the shards in turn, and rings for none; says how many there were."""
+    count, entries = 0, iter(entries)
+    while first := next(entries, None):
+        with client.pipeline(transaction=False) as pipeline:
+            room = max(1, PIPELINE_BYTES // len(first))
+            for entry in (first, *islice(entries, room - 1)):
+                pipeline.xadd(stream_key(count % shards), {FIELD: entry})
+                count += 1
+            pipeline.execute()
+    return count

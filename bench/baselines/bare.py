@@ -1,0 +1,13 @@
+"""A Flask view that only answers: what the web framework itself costs."""
+
+from flask import Flask
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+
+    @app.post("/v1/telemetry")
+    def ingest():
+        return {"message": "accepted"}, 202
+
+    return app

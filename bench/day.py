@@ -1,0 +1,142 @@
+"""The rows that the reading figures are taken on: a fleet day, and further days behind it.
+
+A whole day comes through the API, as the fleet would send it. In the short form a small share of a day is made by the
+server itself, beside other rows.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psycopg
+
+from bench import BenchError, fleet
+from bench.bench import Bench
+from bench.load import clients
+from bench.stack import ENGINE
+from bench.watch import Pace, Watch, pace
+
+SIZE = 10_000  # readings a request
+SENDERS, CONNECTIONS = 2, 3
+MOST_WAITING = 30  # entries
+SETTLE_SECONDS = 300
+AUTOVACUUM_SECONDS = 420  # at most; it looks at a table once a minute
+# With a whole day: as many as it takes for a day not to fit into Postgres's own memory, as a whole fleet's does not.
+QUICK_PAIRS = 1_500
+
+# What a device said in a minute, for `generate`: like bench/fleet.py, without its shifts.
+METER_ROWS = """
+    insert into meter_readings_history (meter_id, recorded_at, received_at, kwh_consumed_ac, voltage)
+    select 'M-' || lpad(pair::text, 5, '0'), at, at + interval '1 s', random(), 228 + 6 * random()
+    from generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '1 s', interval '1 min') as at,
+         generate_series(%(first)s::int, %(last)s::int) as pair"""
+VEHICLE_ROWS = """
+    insert into vehicle_readings_history (vehicle_id, recorded_at, received_at, kwh_delivered_dc, battery_temp, soc)
+    select 'V-' || lpad(pair::text, 5, '0'), at, at + interval '1 s', random(), 18 + 15 * random(), 100 * random()
+    from generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '1 s', interval '1 min') as at,
+         generate_series(%(first)s::int, %(last)s::int) as pair"""
+NOT_YET_VACUUMED = """
+    select relname from pg_stat_user_tables
+    where relname ~ '^(meter|vehicle)_readings_history_' and n_live_tup > 0 and n_ins_since_vacuum > 200000"""
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of `pairs` meters and vehicles that are mapped to each other."""
+
+    start: datetime
+    pairs: int
+    pace: Pace | None = None  # with which it was loaded
+    seconds: float = 0.0  # that took
+    vacuum_seconds: float | None = None  # until autovacuum had seen it; None: it had not in time
+
+
+def present_day(bench: Bench) -> Day:
+    """The day that is there, or that is loaded now."""
+    if bench.day is None:
+        bench.stack.engine(*ENGINE)
+        bench.stack.empty()
+        import_mappings(bench)
+        bench.day = generate_share(bench) if bench.is_quick else load_day(bench)
+    return bench.day
+
+
+def import_mappings(bench: Bench) -> None:
+    file = Path(bench.stack.home) / "mappings.csv"
+    lines = [f"{fleet.vehicle_id(pair)},{fleet.meter_id(pair)},," for pair in range(fleet.PAIRS)]
+    file.write_text("\n".join(["vehicleId,meterId,from,to", *lines, ""]))
+    bench.tell(0, "importing the mappings")
+    bench.stack.flask("mapping", "import", str(file))
+
+
+def load_day(bench: Bench) -> Day:
+    """28.8 million readings through the API, minute by minute, as fast as they are stored."""
+    stack, start = bench.stack, fleet.day_start()
+    requests = fleet.FLEET_DAY // SIZE
+    plans = [
+        bench.plan(
+            "minutes",
+            CONNECTIONS,
+            start=start.isoformat(),
+            size=SIZE,
+            first=number,
+            step=SENDERS,
+            count=requests // SENDERS,
+            until_taken=True,
+        )
+        for number in range(SENDERS)
+    ]
+    started = time.monotonic()
+    with Watch(stack) as watch:
+        clients.run(
+            plans,
+            lambda share, _: bench.tell(share, f"loading {fleet.FLEET_DAY:,} readings"),
+            lambda: watch.looks[-1].stored / fleet.FLEET_DAY if watch.looks else 0.0,
+            hold=lambda: stack.backlog() > MOST_WAITING,
+        )
+        stack.settle(SETTLE_SECONDS)
+    seconds = time.monotonic() - started
+    bench.tell(1, "counting")
+    if (found := stack.count_history()) != fleet.FLEET_DAY:
+        raise BenchError(f"a fleet day has {fleet.FLEET_DAY:,} readings, and {found:,} are in history")
+    return Day(start, fleet.PAIRS, pace(watch), seconds, wait_for_autovacuum(bench))
+
+
+def generate_share(bench: Bench) -> Day:
+    start = fleet.day_start()
+    end = start + timedelta(days=1)
+    with bench.stack.connect() as connection:
+        bench.tell(0.3, "making a share of a day")
+        generate(connection, start, end, range(QUICK_PAIRS))
+        # Autovacuum would take its minute; in a whole run it is waited for.
+        connection.execute("vacuum (analyze) meter_readings_history, vehicle_readings_history")
+    # Who never sent is not known: one minute of everybody, through the API.
+    plan = bench.plan("minutes", 2, start=end.isoformat(), size=1_000, count=fleet.DEVICES // 1_000)
+    clients.run([plan], bench.tell, lambda: 0.9)
+    bench.stack.settle()
+    return Day(start, QUICK_PAIRS)
+
+
+def generate(connection: psycopg.Connection, start: datetime, end: datetime, pairs: range) -> None:
+    """The pairs' readings of each minute in [start, end), in the order in which they would have come."""
+    values = {"start": start, "end": end, "first": pairs[0], "last": pairs[-1]}
+    for rows in (METER_ROWS, VEHICLE_ROWS):
+        connection.execute(rows, values)
+
+
+def wait_for_autovacuum(bench: Bench) -> float | None:
+    """Until autovacuum has visited every partition with rows; None where it had not in time. Nobody helps it."""
+    started = time.monotonic()
+    with bench.stack.connect() as connection:
+        while (waited := time.monotonic() - started) < AUTOVACUUM_SECONDS:
+            left = connection.execute(NOT_YET_VACUUMED).fetchall()
+            if not left and not _is_vacuuming(connection):
+                return waited
+            bench.tell(waited / AUTOVACUUM_SECONDS, f"waiting for autovacuum to visit {len(left)} partitions")
+            time.sleep(1)
+    return None
+
+
+def _is_vacuuming(connection: psycopg.Connection) -> bool:
+    return connection.execute("select exists (select from pg_stat_progress_vacuum)").fetchone()[0]

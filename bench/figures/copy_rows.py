@@ -1,0 +1,105 @@
+"""Raw limit: binary COPY into the same tables with the same indexes, from one process and one connection.
+
+Each transaction brings one minute of the fleet, 20,000 rows, in the order in which bulk requests bring them. The rows
+are encoded beforehand and only the times are put in, so that it is Postgres that is measured and not Python. A second
+figure has psycopg encode each row, as a batch writer in Python does.
+"""
+
+import struct
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from bench import fleet
+from bench.bench import Bench
+from bench.measured import Value
+
+# On the wire a time is microseconds since 2000-01-01.
+POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+METERS = "meter_readings_history (meter_id, recorded_at, received_at, kwh_consumed_ac, voltage)"
+VEHICLES = "vehicle_readings_history (vehicle_id, recorded_at, received_at, kwh_delivered_dc, battery_temp, soc)"
+METER_TYPES = ("text", "int8", "int8", "float8", "float8")
+VEHICLE_TYPES = (*METER_TYPES, "float8")
+
+
+def measure(bench: Bench) -> list[Value]:
+    stack = bench.stack
+    stack.engine()
+    values = []
+    for key, label, writer in (
+        ("copy.rows", "raw: COPY of encoded rows, one process", _encoded),
+        ("copy.psycopg_rows", "raw: COPY with psycopg's write_row, one process", _row_by_row),
+    ):
+        stack.empty()
+        with stack.connect() as connection:
+            rates = _copy(connection, writer(connection), bench.seconds(20, 5), bench.tell)
+        values.append(Value(key, label, fleet.DEVICES * len(rates) / sum(rates), "/s", samples=_per_second(rates)))
+    stack.empty()
+    return values
+
+
+def _copy(connection: psycopg.Connection, copy_minute: Callable[[int, int], None], seconds: float, tell) -> list[float]:
+    """How long each minute took, in seconds."""
+    start, taken = fleet.day_start(), []
+    first = time.perf_counter()
+    while (begun := time.perf_counter()) < first + seconds:
+        recorded = _wire(start + timedelta(minutes=len(taken)))
+        with connection.transaction():
+            copy_minute(recorded, _wire(datetime.now(UTC)))
+        taken.append(time.perf_counter() - begun)
+        tell((begun - first) / seconds, "")
+    return taken
+
+
+def _encoded(connection: psycopg.Connection) -> Callable[[int, int], None]:
+    told = [fleet.said(pair, 0) for pair in range(fleet.PAIRS)]
+    kinds = (
+        (METERS, _fragments(fleet.meter_id, [(t.ac, t.voltage) for t in told])),
+        (VEHICLES, _fragments(fleet.vehicle_id, [(t.dc, t.temperature, t.soc) for t in told])),
+    )
+
+    def copy_minute(recorded: int, received: int) -> None:
+        times = struct.pack(">iqiq", 8, recorded, 8, received)
+        for table, fragments in kinds:
+            with connection.cursor().copy(f"copy {table} from stdin (format binary)") as copy:
+                copy.write(times.join(fragments))
+
+    return copy_minute
+
+
+def _fragments(device_id: Callable[[int], str], values: list[tuple[float, ...]]) -> list[bytes]:
+    """What stands before, between and behind the times of a minute's rows."""
+    fragments, before = [], HEADER
+    for pair, row in enumerate(values):
+        name = device_id(pair).encode()
+        fragments.append(before + struct.pack(f">hi{len(name)}s", 3 + len(row), len(name), name))
+        before = b"".join(struct.pack(">id", 8, value) for value in row)
+    return [*fragments, before + TRAILER]
+
+
+def _row_by_row(connection: psycopg.Connection) -> Callable[[int, int], None]:
+    told = [fleet.said(pair, 0) for pair in range(fleet.PAIRS)]
+    kinds = (
+        (METERS, METER_TYPES, [(fleet.meter_id(n), (t.ac, t.voltage)) for n, t in enumerate(told)]),
+        (VEHICLES, VEHICLE_TYPES, [(fleet.vehicle_id(n), (t.dc, t.temperature, t.soc)) for n, t in enumerate(told)]),
+    )
+
+    def copy_minute(recorded: int, received: int) -> None:
+        for table, types, rows in kinds:
+            with connection.cursor().copy(f"copy {table} from stdin (format binary)") as copy:
+                copy.set_types(types)
+                for name, values in rows:
+                    copy.write_row((name, recorded, received, *values))
+
+    return copy_minute
+
+
+def _wire(moment: datetime) -> int:
+    return (moment - POSTGRES_EPOCH) // timedelta(microseconds=1)
+
+
+def _per_second(rates: list[float]) -> list[int]:
+    return [round(fleet.DEVICES / seconds) for seconds in rates]

@@ -1,0 +1,126 @@
+"""Clients in processes of their own: at a rate, to the end of a work, or beside something else."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from bench import BenchError
+from bench.load.client import PATIENCE_SECONDS, Plan, Report
+from devstack.programs import ROOT
+from devstack.server import bound_to_parent
+
+LOOK_SECONDS = 0.05
+Tell = Callable[[float, str], None]
+
+
+def never() -> bool:
+    return False
+
+
+def elapsed_share(seconds: float) -> Callable[[], float]:
+    """Which share of so many seconds is over, from now on."""
+    started = time.monotonic()
+    return lambda: (time.monotonic() - started) / seconds
+
+
+@dataclass
+class Sender:
+    """One running client. It writes into a file: a pipe that nobody reads would stop it."""
+
+    process: subprocess.Popen
+    output: tempfile._TemporaryFileWrapper
+
+    def report(self) -> Report:
+        """What it did, once it has ended. Raises BenchError where it failed."""
+        status = self.process.wait()
+        self.output.seek(0)
+        text = self.output.read()
+        if status != 0:
+            raise BenchError(f"the client failed (exit status {status}): {text[-500:].decode(errors='replace')}")
+        told = json.loads(text.splitlines()[-1])
+        return Report(
+            **told
+            | {
+                "statuses": Counter({int(status): count for status, count in told["statuses"].items()}),
+                "answers": array("d", told["answers"]),
+                "late": array("d", told["late"]),
+                "receipts": [tuple(receipt) for receipt in told["receipts"]],
+            }
+        )
+
+
+def start(plan: Plan) -> Sender:
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the sender
+    command = [sys.executable, "-m", "bench.load.client", json.dumps(asdict(plan))]
+    process = subprocess.Popen(
+        bound_to_parent(command, signal.SIGKILL),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    return Sender(process, output)
+
+
+@contextmanager
+def beside(plan: Plan) -> Iterator[list[Report]]:
+    """A client that sends until the block is left; its report is in the list then."""
+    sender, reports = start(plan), []
+    try:
+        yield reports
+        sender.process.terminate()
+        reports.append(sender.report())
+    finally:
+        sender.process.kill()
+        sender.process.wait()
+
+
+def run(plans: list[Plan], tell: Tell, share: Callable[[], float], hold: Callable[[], bool] = never) -> list[Report]:
+    """Runs the clients to their end, and stops them while `hold()`."""
+    senders = [start(plan) for plan in plans]
+    try:
+        follow([sender.process for sender in senders], tell, share, hold)
+        return [sender.report() for sender in senders]
+    finally:
+        for sender in senders:
+            sender.process.kill()
+            sender.process.wait()
+
+
+def follow(
+    processes: list[subprocess.Popen], tell: Tell, share: Callable[[], float], hold: Callable[[], bool]
+) -> float:
+    """Waits for the processes' end, tells which share is done, and stops them while `hold()`; for how many seconds."""
+    held_seconds, is_held = 0.0, False
+    while any(process.poll() is None for process in processes):
+        time.sleep(LOOK_SECONDS)
+        held_seconds += LOOK_SECONDS if is_held else 0
+        tell(min(1.0, done := share()), "")
+        # Past its time a client has to be let go, or it would never end.
+        if (wanted := done < 1 and hold()) != is_held:
+            is_held = wanted
+            for process in processes:
+                process.send_signal(signal.SIGSTOP if is_held else signal.SIGCONT)
+    return held_seconds
+
+
+def paced(plan: Plan, tell: Tell) -> Report:
+    """One client at its rate, for its seconds. Raises BenchError where it could not keep up with the rate."""
+    report = run([plan], tell, elapsed_share(plan.seconds))[0]
+    if report.requests < 0.98 * plan.rate * plan.seconds:
+        raise BenchError(
+            f"of {plan.rate * plan.seconds:,.0f} requests that were due only {report.requests:,} could be sent: "
+            f"every one of {plan.connections} connections waited for an answer"
+        )
+    if report.seconds > plan.seconds + PATIENCE_SECONDS:
+        raise BenchError("answers are missing")
+    return report

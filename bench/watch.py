@@ -1,0 +1,131 @@
+"""What is stored, what waits and who works, looked at every so often while a load runs."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from threading import Event, Thread
+
+import psutil
+
+from bench import BenchError
+from bench.stack import Stack
+
+LOOK_SECONDS = 0.1
+LOOKS_A_USAGE = 10
+# The first moments of a load are not its pace: connections open, a first batch is small.
+WARM_UP_SECONDS = 2.0
+OTHERS = "other programs"
+
+
+@dataclass(frozen=True)
+class Look:
+    at: float  # time.monotonic()
+    stored: int  # readings
+    waiting: int  # entries
+
+
+@dataclass(frozen=True)
+class Usage:
+    at: float  # time.monotonic()
+    cpu: dict[str, float]  # CPU seconds by program
+    processes: dict[str, float]  # CPU seconds of each process, by program and number
+    resident: dict[str, int]  # bytes by program
+
+
+class Watch:
+    """Looks on while entered. A look costs one small query and one XLEN a shard."""
+
+    def __init__(self, stack: Stack, stored: Callable[[], int] | None = None, waiting: Callable[[], int] | None = None):
+        """`stored` and `waiting` are the engine's own, unless others are given."""
+        self._stack = stack
+        self._stored, self._waiting = stored or stack.stored, waiting or stack.backlog
+        self.looks: list[Look] = []
+        self.usages: list[Usage] = []
+        self._over = Event()
+        self._thread = Thread(target=self._watch, name="watch", daemon=True)
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._failure:
+            raise self._failure
+
+    def _watch(self) -> None:
+        try:
+            while True:
+                if len(self.looks) % LOOKS_A_USAGE == 0:
+                    self.usages.append(usage(self._stack))
+                self.looks.append(Look(time.monotonic(), self._stored(), self._waiting()))
+                if self._over.wait(LOOK_SECONDS):
+                    self.usages.append(usage(self._stack))
+                    return
+        except Exception as error:  # raised where the watch is left
+            self._failure = error
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was stored between two looks, and by whom."""
+
+    stored_per_second: float
+    cpu: dict[str, float]  # share of one core, by program
+    samples: list[int]  # readings stored a second, from commit to commit
+
+
+def pace(watch: Watch) -> Pace:
+    """From the first commit seen after the warm-up to the last one: commits come in lumps.
+
+    Raises BenchError where there are not two.
+    """
+    started = watch.looks[0].at + WARM_UP_SECONDS
+    looks = [look for look in watch.looks if look.at >= started]
+    commits = [after for before, after in pairwise(looks) if after.stored != before.stored]
+    if len(commits) < 2:
+        raise BenchError("not two batches were stored: too little to tell a pace from")
+    first, last = commits[0], commits[-1]
+    usages = [each for each in watch.usages if started <= each.at <= last.at + LOOKS_A_USAGE * LOOK_SECONDS]
+    return Pace(
+        (last.stored - first.stored) / (last.at - first.at),
+        cpu_shares(usages, lambda each: each.cpu),
+        [round((b.stored - a.stored) / (b.at - a.at)) for a, b in pairwise(commits)],
+    )
+
+
+def usage(stack: Stack) -> Usage:
+    """CPU seconds and resident bytes of each family. Shared pages count once for each process that has them."""
+    cpu, processes, resident = {}, {}, {}
+    for name, members in stack.families().items():
+        cpu[name], resident[name] = 0.0, 0
+        for number, member in enumerate(members):
+            with suppress(psutil.NoSuchProcess):
+                times = member.cpu_times()
+                # The parent's also holds what its dead children used, as autovacuum's.
+                processes[f"{name} {member.pid}"] = times.user + times.system
+                cpu[name] += times.user + times.system
+                cpu[name] += times.children_user + times.children_system if number == 0 else 0
+                resident[name] += member.memory_info().rss
+    machine = psutil.cpu_times()
+    cpu[OTHERS] = machine.user + machine.nice + machine.system + machine.softirq + machine.irq - sum(cpu.values())
+    return Usage(time.monotonic(), cpu, processes, resident)
+
+
+def cpu_shares(usages: list[Usage], seconds_of: Callable[[Usage], dict[str, float]]) -> dict[str, float]:
+    """What each took between the first and the last, in shares of one core."""
+    if len(usages) < 2:
+        return {}
+    first, last = usages[0], usages[-1]
+    before = seconds_of(first)
+    return {name: (used - before.get(name, 0.0)) / (last.at - first.at) for name, used in seconds_of(last).items()}
+
+
+def shares(cpu: dict[str, float]) -> str:
+    """`web 105 %, postgres 22 %` of a core each, the busiest first."""
+    busiest = sorted(cpu.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {share:.0%}" for name, share in busiest if share >= 0.01)
