@@ -38,7 +38,12 @@ timezone = "UTC"
 
 # Ticks of the clock must not queue up behind drains, nor for ever where no worker runs.
 task_default_queue = "drain"
-task_routes = {"workers.maintenance.*": {"queue": "maintenance"}}
+task_routes = {
+    "workers.maintenance.*": {"queue": "maintenance"},
+    "workers.alerts.*": {"queue": "maintenance"},
+    "workers.webhooks.*": {"queue": "maintenance"},
+    "workers.rollups.*": {"queue": "maintenance"},
+}
 task_queues = {"drain": {}, "maintenance": {}}
 
 beat_schedule = {
@@ -48,5 +53,8 @@ beat_schedule = {
         "schedule": 600.0,
         "options": {"expires": 600},
     },
+    "rollups": {"task": "workers.rollups.roll_up", "schedule": 15.0, "options": {"expires": 15}},
+    "alerts": {"task": "workers.alerts.evaluate", "schedule": 60.0, "options": {"expires": 60}},
+    "webhook": {"task": "workers.webhooks.deliver", "schedule": 10.0, "options": {"expires": 10}},
     "forget": {"task": "workers.maintenance.forget", "schedule": 3600.0, "options": {"expires": 3600}},
 }

@@ -106,4 +106,8 @@ ADVICE = {
         "Workers store what was accepted; without them the backlog grows until it is full.",
         "start or restart them: celery -A workers worker (docker compose restart worker)",
     ),
+    "rollups": Advice(
+        "The fleet's figures and most alerts end at the watermark; all else is up to date without.",
+        "see the workers' log for rollups_failed, and whether beat rings; flask --app webapp rollups status",
+    ),
 }

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, field
 import msgspec
 import psycopg
 
+from models.analytics.marks import mark_late
 from models.dead_letters import DeadLetter, bury
 from models.entry_ids import EntryId, received_at
 from models.history import POSTGRES_EPOCH, Refused, Row, copy_history
@@ -87,6 +88,8 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
             refused = copy_history(connection, rows.kind, rows.rows)
             letters += [_refused(shard, rows, refusal) for refusal in refused]
             kept.append(_without(rows.rows, refused))
+    with step("mark"):
+        mark_late(connection, [(rows.kind, left) for rows, left in zip(kinds, kept, strict=True)])
     # Live rows are shared between shards: touched last, so that their locks are held shortest.
     with step("live"):
         devices = sum(upsert_live(connection, rows.kind, left) for rows, left in zip(kinds, kept, strict=True))

@@ -18,6 +18,9 @@ import redis
 from alembic.script import ScriptDirectory
 from psycopg_pool import PoolTimeout
 
+from models.analytics.alerts import count_alerts
+from models.analytics.outbox import count_deliveries
+from models.analytics.rollups import RollupState, get_state
 from models.connections import Connections
 from models.database import BoundedConnection, bounded, connection_options
 from models.entry_ids import EntryId
@@ -50,6 +53,9 @@ class PostgresFacts:
     revision: str | None
     days_ahead: int | None
     positions: list[dict] | None
+    alerts: dict[str, int] | None  # not resolved, by kind
+    rollups: RollupState | None
+    deliveries: dict[str, int] | None  # events that the webhook was not told, by how they are
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,9 @@ def _look_at_postgres(connect: Connect) -> PostgresFacts:
             _if_migrated(lambda: _revision(connection)),
             _if_migrated(lambda: days_ahead(connection)),
             _if_migrated(lambda: list_positions(connection)),
+            _if_migrated(lambda: count_alerts(connection)),
+            _if_migrated(lambda: get_state(connection)),
+            _if_migrated(lambda: count_deliveries(connection)),
         )
 
 

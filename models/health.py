@@ -1,12 +1,14 @@
 """Is the engine ready? A check for each part that accepted readings need on their way, with its figure."""
 
-from models.checks import Check, Verdict, good, unknown, wrong
+from models.checks import Check, Verdict, good, unknown, warning, wrong
 from models.durability import check_durability, check_memory
 from models.facts import Facts, known_revisions
 from models.heartbeats import BEAT, SILENT_SECONDS, SWEEP, WORKER
 
 # A backlog whose oldest entry is older than this, with a position that did not move for as long, is stuck.
 STUCK_SECONDS = 30
+# A watermark that is so old and did not move for as long stands still.
+ROLLUPS_STILL_SECONDS = 300
 
 _NO_FAILURE = "no failure was noted; is a worker running, does something hold a lock in Postgres?"
 _NO_POSTGRES = unknown("can't be told without Postgres")
@@ -34,6 +36,7 @@ def check_readiness(facts: Facts) -> dict[str, Check]:
         "stream": _check_stream(facts),
         "beat": _check_beat(facts),
         "workers": _check_workers(facts),
+        "rollups": _check_rollups(facts),
     }
 
 
@@ -192,3 +195,20 @@ def _idle_seconds(facts: Facts) -> float:
     """How long no worker did anything. Many drains at once may keep the sweep waiting: they show it too."""
     moves = [_still_seconds(facts, shard) for shard in facts.redis.shards if (facts.positions or {}).get(shard)]
     return min([facts.redis.heard.get(SWEEP, float("inf")), *moves])
+
+
+def _check_rollups(facts: Facts) -> Check:
+    """Never a reason for not being ready: readings are taken and stored without, and all but the fleet is exact."""
+    if not facts.postgres:
+        return _NO_POSTGRES
+    state = facts.postgres.rollups
+    if state is None:
+        return _NO_SCHEMA
+    if state.watermark is None:
+        return warning("nothing is rolled up yet", marks=state.marks)
+    age = max(0.0, (facts.postgres.now - state.watermark).total_seconds())
+    figures = {"watermarkAgeSeconds": round(age), "marks": state.marks}
+    still = (facts.postgres.now - state.moved_at).total_seconds() if state.moved_at else age
+    if min(age, still) > ROLLUPS_STILL_SECONDS:
+        return warning(f"the watermark stands still since {still:.0f} s, and is {age:.0f} s old", **figures)
+    return good(f"the watermark is {age:.0f} s old; {state.marks:,} marks wait", **figures)

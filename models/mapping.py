@@ -1,16 +1,30 @@
 """Which meter feeds which vehicle's charger, and when: half-open spans [from, to), open ends allowed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import psycopg
 from psycopg.rows import dict_row
 
+from models.analytics.marks import mark_feed
 from models.bindings import Binding, bound_to
 
 # An open end is an infinity in the table and None outside: Python's datetime has no infinity.
 _COLUMNS = """vehicle_id, meter_id, nullif(valid_from, '-infinity') as valid_from,
               nullif(valid_to, 'infinity') as valid_to"""
+
+
+class EndsTooEarly(Exception):
+    """A mapping would end before it begins."""
+
+
+@contextmanager
+def _in_order() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.CheckViolation:
+        raise EndsTooEarly from None
 
 
 def map_vehicle(
@@ -24,7 +38,7 @@ def map_vehicle(
 
     Without a start: always, where the pair was never mapped; the open mapping, where there is one; else from now
     on, since it was once told to end. A mapping that is there stays as it is, but for an end that is given.
-    Raises psycopg.errors.CheckViolation where the end is not after the start.
+    Raises EndsTooEarly where the end is not after the start.
     """
     pair = {"vehicle": vehicle_id, "meter": meter_id, "start": valid_from, "end": valid_to}
     with connection.transaction():
@@ -32,24 +46,44 @@ def map_vehicle(
         connection.execute("select pg_advisory_xact_lock(hashtextextended(%(vehicle)s || ' ' || %(meter)s, 0))", pair)
         cursor = connection.cursor(row_factory=dict_row)
         there = cursor.execute(
-            f"""update vehicle_meter_mapping set valid_to = coalesce(%(end)s, valid_to)
+            f"""select {_COLUMNS} from vehicle_meter_mapping as m
                 where vehicle_id = %(vehicle)s and meter_id = %(meter)s and case
-                  when %(start)s::timestamptz is null then valid_to = 'infinity' and valid_from <= now()
-                  else valid_from = %(start)s end
-                returning {_COLUMNS}""",
+                  when %(start)s::timestamptz is null then m.valid_to = 'infinity' and m.valid_from <= now()
+                  else m.valid_from = %(start)s end
+                order by m.valid_from for update""",
             pair,
-        ).fetchone()
+        ).fetchall()
         if there:
-            return there, False
-        new = cursor.execute(
-            f"""insert into vehicle_meter_mapping (vehicle_id, meter_id, valid_from, valid_to)
-                select %(vehicle)s, %(meter)s, coalesce(%(start)s, case when exists (
-                         select from vehicle_meter_mapping where vehicle_id = %(vehicle)s and meter_id = %(meter)s)
-                       then now() else '-infinity' end), coalesce(%(end)s, 'infinity'::timestamptz)
-                returning {_COLUMNS}""",
-            pair,
-        ).fetchone()
+            ended = [_end_at(connection, mapping, valid_to) for mapping in there]
+            return ended[0], False
+        with _in_order():
+            new = cursor.execute(
+                f"""insert into vehicle_meter_mapping (vehicle_id, meter_id, valid_from, valid_to)
+                    select %(vehicle)s, %(meter)s, coalesce(%(start)s, case when exists (
+                             select from vehicle_meter_mapping where vehicle_id = %(vehicle)s and meter_id = %(meter)s)
+                           then now() else '-infinity' end), coalesce(%(end)s, 'infinity'::timestamptz)
+                    returning {_COLUMNS}""",
+                pair,
+            ).fetchone()
+        mark_feed(connection, vehicle_id, meter_id, new["valid_from"], new["valid_to"])
     return new, True
+
+
+def _end_at(connection: psycopg.Connection, mapping: dict, valid_to: datetime | None) -> dict:
+    """The mapping with the end that is given, if one is; marks the time by which it became longer or shorter."""
+    if valid_to is None or valid_to == mapping["valid_to"]:
+        return mapping
+    with _in_order():
+        connection.execute(
+            """update vehicle_meter_mapping set valid_to = %(valid_to)s
+               where vehicle_id = %(vehicle_id)s and meter_id = %(meter_id)s
+                 and valid_from = coalesce(%(valid_from)s::timestamptz, '-infinity')""",
+            mapping | {"valid_to": valid_to},
+        )
+    before = mapping["valid_to"]
+    longer = (valid_to, None) if before is None else sorted((before, valid_to))
+    mark_feed(connection, mapping["vehicle_id"], mapping["meter_id"], *longer)
+    return mapping | {"valid_to": valid_to}
 
 
 def end_mapping(connection: psycopg.Connection, vehicle_id: str, meter_id: str, at: datetime) -> list[dict]:
@@ -72,6 +106,8 @@ def end_mapping(connection: psycopg.Connection, vehicle_id: str, meter_id: str, 
                 returning {_COLUMNS}""",
             pair,
         ).fetchall()
+        if ended:
+            mark_feed(connection, vehicle_id, meter_id, at, None)
     return ended
 
 
@@ -104,10 +140,13 @@ def list_mappings(
 
 
 def meters_now(connection: psycopg.Connection, vehicle_ids: Iterable[str], at: datetime) -> dict[str, list[str]]:
-    """The meters mapped at this time to each of the vehicles that has any. By primary key."""
+    """The meters that feed each of the vehicles at this time, by a mapping or a session; of those that any feeds.
+
+    By vehicle_meter_mapping's key and charging_sessions_vehicle.
+    """
     return dict(
         connection.execute(
-            """select vehicle_id, array_agg(distinct meter_id) from vehicle_meter_mapping
+            """select vehicle_id, array_agg(distinct meter_id) from vehicle_feeds
                where vehicle_id = any(%(vehicles)s) and valid_from <= %(at)s and valid_to > %(at)s
                group by vehicle_id""",
             {"vehicles": list(vehicle_ids), "at": at},

@@ -105,6 +105,11 @@ def days_ahead(connection: psycopg.Connection, *, today: date | None = None) -> 
     return ahead
 
 
+def first_day(connection: psycopg.Connection) -> date | None:
+    """The first day that has a partition of its own; what was recorded before it is in one of all that is older."""
+    return min((day for kind in KINDS.values() for day in _days(connection, kind)), default=None)
+
+
 def _make(connection: psycopg.Connection, kind: Kind, name: str, start: date | None, end: date) -> list[str]:
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])

@@ -11,6 +11,7 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
+from models.analytics.marks import mark_late
 from models.batch import store_entries
 from models.entry_ids import parse_entry_id
 from models.history import POSTGRES_EPOCH, REFUSED_AT_LEAST, MostlyRefused, Row, copy_history
@@ -92,6 +93,7 @@ def _store_readings(connection: psycopg.Connection, kind: Kind, letters: list[di
         again = {refusal.index: refusal for refusal in copy_history(connection, kind, rows)}
         refused |= {chunk[index]["id"]: (refusal.reason, refusal.sqlstate) for index, refusal in again.items()}
         kept += [row for index, row in enumerate(rows) if index not in again]
+    mark_late(connection, [(kind, kept)])
     upsert_live(connection, kind, kept)
     return refused
 

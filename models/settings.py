@@ -7,10 +7,12 @@ docs/settings.md lists them all; a test holds the two lists to each other.
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from environs import Env, EnvError, EnvValidationError, validate
 
 MAX_SHARDS = 64
+MIN_SECRET_LENGTH = 16
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?\Z")
 
 
@@ -53,6 +55,19 @@ class Settings:
     heartbeat_seconds: int  # one reading is expected in each
     offline_after_seconds: int
     alert_threshold: float  # percent; an efficiency below it is degraded
+
+    # Alerts
+    alert_hysteresis: float  # percent points above alert_threshold at which an efficiency alert is over
+    alert_min_completeness: float  # 0–1; below it nothing is said of a vehicle's efficiency
+    alert_min_kwh: float  # AC energy of the day below which nothing is said of a vehicle's efficiency
+    alert_battery_temp: float  # °C
+    alert_silent_seconds: int
+    alert_webhook_url: str  # empty: none
+    alert_webhook_secret: str
+
+    # Exports
+    export_concurrency: int  # at a time, of each web process
+    export_seconds: int  # how long one may last
 
     # Connections
     db_pool_size: int  # connections a web process
@@ -109,6 +124,15 @@ def load_settings() -> Settings:
         "heartbeat_seconds": env.int("HEARTBEAT_SECONDS", 60, validate=validate.Range(1, 86_400)),
         "offline_after_seconds": env.int("OFFLINE_AFTER_SECONDS", 180, validate=at_least(1)),
         "alert_threshold": env.float("ALERT_THRESHOLD", 85.0, validate=validate.Range(0, 100)),
+        "alert_hysteresis": env.float("ALERT_HYSTERESIS", 2.0, validate=validate.Range(0, 100)),
+        "alert_min_completeness": env.float("ALERT_MIN_COMPLETENESS", 0.5, validate=validate.Range(0, 1)),
+        "alert_min_kwh": env.float("ALERT_MIN_KWH", 1.0, validate=at_least(0)),
+        "alert_battery_temp": env.float("ALERT_BATTERY_TEMP", 60.0, validate=validate.Range(-60, 150)),
+        "alert_silent_seconds": env.int("ALERT_SILENT_SECONDS", 3_600, validate=validate.Range(60, 86_400)),
+        "alert_webhook_url": env.str("ALERT_WEBHOOK_URL", "", validate=_webhook),
+        "alert_webhook_secret": env.str("ALERT_WEBHOOK_SECRET", "", validate=_webhook_secret),
+        "export_concurrency": env.int("EXPORT_CONCURRENCY", 2, validate=validate.Range(1, 64)),
+        "export_seconds": env.int("EXPORT_SECONDS", 3_600, validate=validate.Range(60, 86_400)),
         "db_pool_size": env.int("DB_POOL_SIZE", 8, validate=validate.Range(1, 100)),
         "db_timeout_seconds": env.float("DB_TIMEOUT_SECONDS", 5.0, validate=validate.Range(0.1, 60)),
         "redis_timeout_seconds": env.float("REDIS_TIMEOUT_SECONDS", 2.0, validate=validate.Range(0.1, 10)),
@@ -131,6 +155,11 @@ def load_settings() -> Settings:
             "AUTH: off lets anybody post and read. Leave it at `required` and make keys (flask keys create); "
             "or, where nobody else reaches this service, say so with ALLOW_INSECURE=1"
         )
+    if settings.alert_webhook_url and not settings.alert_webhook_secret:
+        raise SettingsError(
+            "ALERT_WEBHOOK_SECRET: is required with ALERT_WEBHOOK_URL, so that the receiver can tell who calls; "
+            "make one with: openssl rand -hex 32"
+        )
     return settings
 
 
@@ -148,6 +177,23 @@ def _origins(value: str) -> None:
             "must be origins as browsers send them, such as https://fleet.example.com or http://localhost:3000, "
             "a comma between and no blanks; * is not one"
         )
+
+
+def _webhook(value: str) -> None:
+    if not value:
+        return
+    try:
+        url = urlsplit(value)
+        is_good = url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc and url.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or not value.isascii() or any(character.isspace() for character in value):
+        raise validate.ValidationError("must be a URL that starts with http:// or https://, without a user name")
+
+
+def _webhook_secret(value: str) -> None:
+    if value and len(value) < MIN_SECRET_LENGTH:
+        raise validate.ValidationError(f"must have at least {MIN_SECRET_LENGTH} characters")
 
 
 def _explain(error: EnvValidationError) -> str:

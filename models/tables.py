@@ -9,13 +9,11 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     Double,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Sequence,
     Table,
     Text,
@@ -23,21 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData()
-
-
-def _device_id(name: str, **options) -> Column:
-    # Byte order: ids are compared, sorted and paged by, never read by a person in a locale.
-    return Column(name, Text(collation="C"), **options)
-
-
-def _time(name: str, **options) -> Column:
-    return Column(name, DateTime(timezone=True), **options)
-
-
-def _kwh(name: str) -> Column:
-    return Column(name, Double, nullable=False)
-
+import models.analytics.tables  # noqa: F401 - the rest of the schema
+from models.columns import device_id, kwh, metadata, time
 
 # ── History: append-only, one partition a day on recorded_at (models/partitions.py) ──────────────────────────
 # Eight-byte columns first: no padding, 20 bytes a row less.
@@ -45,11 +30,11 @@ def _kwh(name: str) -> Column:
 meter_readings_history = Table(
     "meter_readings_history",
     metadata,
-    _time("recorded_at", nullable=False),
-    _time("received_at", nullable=False),
-    _kwh("kwh_consumed_ac"),
+    time("recorded_at", nullable=False),
+    time("received_at", nullable=False),
+    kwh("kwh_consumed_ac"),
     Column("voltage", Double, nullable=False),
-    _device_id("meter_id", nullable=False),
+    device_id("meter_id", nullable=False),
     postgresql_partition_by="RANGE (recorded_at)",
 )
 # Serves the analytics of a vehicle through its meter (index-only), and GET /v1/meters/{id}/history.
@@ -64,12 +49,12 @@ Index(
 vehicle_readings_history = Table(
     "vehicle_readings_history",
     metadata,
-    _time("recorded_at", nullable=False),
-    _time("received_at", nullable=False),
-    _kwh("kwh_delivered_dc"),
+    time("recorded_at", nullable=False),
+    time("received_at", nullable=False),
+    kwh("kwh_delivered_dc"),
     Column("battery_temp", Double, nullable=False),
     Column("soc", Double),
-    _device_id("vehicle_id", nullable=False),
+    device_id("vehicle_id", nullable=False),
     postgresql_partition_by="RANGE (recorded_at)",
 )
 # Serves the analytics of a vehicle (index-only), and GET /v1/vehicles/{id}/history.
@@ -86,10 +71,10 @@ Index(
 meter_readings_live = Table(
     "meter_readings_live",
     metadata,
-    _device_id("meter_id", primary_key=True),
-    _time("recorded_at", nullable=False),
-    _time("received_at", nullable=False),
-    _kwh("kwh_consumed_ac"),
+    device_id("meter_id", primary_key=True),
+    time("recorded_at", nullable=False),
+    time("received_at", nullable=False),
+    kwh("kwh_consumed_ac"),
     Column("voltage", Double, nullable=False),
     postgresql_with={"fillfactor": "70"},
 )
@@ -97,15 +82,15 @@ meter_readings_live = Table(
 vehicle_readings_live = Table(
     "vehicle_readings_live",
     metadata,
-    _device_id("vehicle_id", primary_key=True),
-    _time("recorded_at", nullable=False),
-    _time("received_at", nullable=False),
-    _kwh("kwh_delivered_dc"),
+    device_id("vehicle_id", primary_key=True),
+    time("recorded_at", nullable=False),
+    time("received_at", nullable=False),
+    kwh("kwh_delivered_dc"),
     Column("battery_temp", Double, nullable=False),
     Column("soc", Double),
     # The reading that told the state of charge may be an older one than the newest.
-    _time("soc_recorded_at"),
-    _time("soc_received_at"),
+    time("soc_recorded_at"),
+    time("soc_received_at"),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -114,12 +99,14 @@ vehicle_readings_live = Table(
 vehicle_meter_mapping = Table(
     "vehicle_meter_mapping",
     metadata,
-    _device_id("vehicle_id", primary_key=True),
-    _device_id("meter_id", primary_key=True),
-    _time("valid_from", primary_key=True, server_default=text("'-infinity'")),
-    _time("valid_to", nullable=False, server_default=text("'infinity'")),
+    device_id("vehicle_id", primary_key=True),
+    device_id("meter_id", primary_key=True),
+    time("valid_from", primary_key=True, server_default=text("'-infinity'")),
+    time("valid_to", nullable=False, server_default=text("'infinity'")),
     CheckConstraint("valid_from < valid_to", name="vehicle_meter_mapping_order"),
 )
+# Serves the analytics of a vehicle: who else is fed by its meter.
+Index("vehicle_meter_mapping_meter", vehicle_meter_mapping.c.meter_id)
 
 # ── The stream's position of each shard, moved in the transaction that stores the readings ───────────────────
 
@@ -130,12 +117,12 @@ ingest_positions = Table(
     Column("entry_id", Text, nullable=False, server_default=text("'0-0'")),
     # Where the position stood before its last move: the stream may be behind by this one move, never by more.
     Column("previous_entry_id", Text, nullable=False, server_default=text("'0-0'")),
-    _time("moved_at"),
+    time("moved_at"),
     # Why the shard does not move, while it does not.
     Column("failure", Text),
-    _time("failed_at"),
+    time("failed_at"),
     # When the stream was last found not to belong to the position.
-    _time("went_back_at"),
+    time("went_back_at"),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -150,7 +137,7 @@ ingest_batches = Table(
     Column("entries", ARRAY(BigInteger), nullable=False),
     Column("readings", Integer, nullable=False),
     Column("dead_letters", Integer, nullable=False),
-    _time("stored_at", nullable=False, server_default=text("now()")),
+    time("stored_at", nullable=False, server_default=text("now()")),
 )
 
 # ── Readings that Postgres refused for good, with the reason ─────────────────────────────────────────────────
@@ -171,9 +158,9 @@ dead_letters = Table(
     Column("reason", Text, nullable=False),
     Column("sqlstate", Text),
     Column("request_id", Text, nullable=False, server_default=text("''")),
-    _time("received_at", nullable=False),
-    _time("dead_lettered_at", nullable=False, server_default=text("now()")),
-    _time("replayed_at"),
+    time("received_at", nullable=False),
+    time("dead_lettered_at", nullable=False, server_default=text("now()")),
+    time("replayed_at"),
     CheckConstraint("kind IN ('meter', 'vehicle', 'entry')", name="dead_letters_kind"),
 )
 # Serves GET /v1/telemetry/receipts/{receipt}.
@@ -196,9 +183,9 @@ api_keys = Table(
     Column("readings_per_second", Double),
     Column("readings_burst", Integer),
     Column("requests_per_second", Double),
-    _time("created_at", nullable=False, server_default=text("now()")),
-    _time("expires_at"),
-    _time("revoked_at"),
+    time("created_at", nullable=False, server_default=text("now()")),
+    time("expires_at"),
+    time("revoked_at"),
     # The key that took this one's place.
     Column("replaced_by", Text),
     CheckConstraint("scopes <@ ARRAY['ingest', 'read', 'admin'] AND cardinality(scopes) > 0", name="api_keys_scopes"),

@@ -206,7 +206,9 @@ def _empty(held) -> None:
     with held.database.connection() as connection:
         connection.execute(
             """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
-                        vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters, api_keys"""
+                        vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters, api_keys, devices,
+                        charging_sessions, meter_hourly, vehicle_hourly, rollup_state, rollup_marks, tariffs, alerts,
+                        alert_deliveries"""
         )
     with redis.Redis.from_url(held.settings.redis_url) as client:
         client.flushall()

@@ -20,6 +20,11 @@ def test_a_live_vehicle_shows_its_last_reading_and_its_meters(client, send):
         "lastSeen": stamp(at),
         "online": True,
         "meters": ["M001"],
+        "register": "interval",
+        "heartbeatSeconds": None,
+        "name": None,
+        "site": None,
+        "ratedPowerKw": None,
     }
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,12 +14,14 @@ from models.checks import Verdict
 from models.doctor import examine, is_healthy
 from models.facts import Facts, look
 from tests.conftest import ROOT
+from tests.rolling import begin_at
 
 DOCUMENT = (ROOT / "docs/doctor.md").read_text()
 
 
 @pytest.fixture
-def facts(held, alive) -> Facts:
+def facts(held, alive, database) -> Facts:
+    begin_at(database, datetime.now(UTC))
     return look(held)
 
 

@@ -258,7 +258,20 @@ def test_what_cannot_be_told_is_no_reason_of_its_own(with_environment, client):
     assert list(answer["errors"]) == ["postgres"]
     assert answer["message"] == "Not ready: postgres"
     unknown = {name for name, check in answer["checks"].items() if check["ok"] is None}
-    assert unknown == {"migrations", "partitions", "durability", "drain", "stream"}
+    assert unknown == {"migrations", "partitions", "durability", "drain", "stream", "rollups"}
+
+
+def test_a_watermark_that_stands_still_is_a_warning(client, runner, alive, database):
+    database.execute(
+        """insert into rollup_state (marked_until, rolled_until, moved_at)
+           select at, at, at from (select now() - interval '6 minutes' as at) as ago"""
+    )
+    check = client.get("/health/ready").json["checks"]["rollups"]
+    assert check["ok"]
+    assert "stands still" in check["detail"]
+    assert check["figures"]["watermarkAgeSeconds"] >= 360
+    found = json.loads(runner.invoke(args=["doctor", "--json"]).stdout)["findings"]
+    assert [each["verdict"] for each in found if each["name"] == "rollups"] == ["warning"]
 
 
 def test_strangers_are_not_told_where_the_servers_are(with_environment, client, runner):

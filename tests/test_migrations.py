@@ -40,6 +40,11 @@ SEQUENCES = """
 select sequencename, min_value, max_value, cycle, increment_by, data_type::text from pg_sequences
 where schemaname = 'public' order by 1
 """
+VIEWS = "select viewname, definition from pg_views where schemaname = 'public' order by 1"
+FUNCTIONS = """
+select proname, pg_get_function_arguments(oid), regexp_replace(prosrc, '\\s+', ' ', 'g') from pg_proc
+where pronamespace = 'public'::regnamespace order by 1
+"""
 
 
 @pytest.fixture
@@ -74,6 +79,8 @@ def catalogue(url: str) -> dict:
                 "constraints": CONSTRAINTS,
                 "storage": STORAGE,
                 "sequences": SEQUENCES,
+                "views": VIEWS,
+                "functions": FUNCTIONS,
             }.items()
         }
 

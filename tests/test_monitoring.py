@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.exposition import role_registry
 from tests.conftest import ROOT
+from tests.rolling import begin_at
 from workers import metrics as _workers_metrics  # noqa: F401 - so that its figures are there
 
 RULES = ROOT / "deploy/prometheus/rules.yml"
@@ -23,10 +25,11 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs 
 
 
 @pytest.fixture
-def families(client) -> dict:
+def families(client, database) -> dict:
     """What web and worker show, by name. In one process here, as they share their definitions."""
     from prometheus_client import generate_latest
 
+    begin_at(database, datetime.now(UTC))
     text = client.get("/metrics").text + generate_latest(role_registry("test")).decode()
     found = {family.name: family for family in text_string_to_metric_families(text)}
     return {name: family for name, family in found.items() if name.startswith("energy_")}

@@ -3,12 +3,15 @@
 import gzip
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import validate as validate_document
 
+from models.analytics.sessions import start_session
+from models.analytics.tariffs import Tariff, put_tariff
 from tests.conftest import ago, meter, stamp, vehicle
 
 MAPPING = "/v1/analytics/vehicle-mapping"
@@ -42,6 +45,24 @@ def check(document):
         return answer
 
     return check
+
+
+@pytest.fixture
+def given(database) -> dict:
+    """What stands in paths."""
+    (alert_id,) = database.execute(
+        """insert into alerts (device_kind, device_id, kind, value, bound, detail)
+           values ('meter', 'M001', 'silent', 4000, 3600, '{"lastSeen": "2026-02-10T10:30:00.000000Z"}') returning id"""
+    ).fetchone()
+    put_tariff(database, Tariff("depot-north", "EUR", "Europe/Berlin", Decimal("0.2841")))
+    session, _ = start_session(database, "V002", "M002", datetime(2026, 2, 10, 8, tzinfo=UTC))
+    return {
+        "meterId": "M001",
+        "vehicleId": "V001",
+        "alertId": alert_id,
+        "sessionId": session.id,
+        "site": "depot-north",
+    }
 
 
 def validator(document: dict, schema: dict) -> Draft202012Validator:
@@ -131,7 +152,7 @@ def test_the_contract_of_a_reading_is_in_the_document(document):
 # ── Examples ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_examples_of_bodies_are_valid_and_accepted(client, document, check, drain_all):
+def test_examples_of_bodies_are_valid_and_accepted(client, document, check, drain_all, given):
     for path, method, operation in operations(document):
         for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
             assert body["examples"], f"{method} {path} {media_type}"
@@ -139,7 +160,7 @@ def test_examples_of_bodies_are_valid_and_accepted(client, document, check, drai
                 value = example["value"]
                 validator(document, body["schema"]).validate(value)
                 data = value if isinstance(value, str) else json.dumps(value)
-                answer = client.open(path, method=method, data=data, content_type=media_type)
+                answer = client.open(path.format(**given), method=method, data=data, content_type=media_type)
                 # The first of several mappings is new, the same once more is not.
                 success = [int(status) for status in operation["responses"] if status < "300"]
                 assert answer.status_code in success, answer.text
@@ -161,10 +182,10 @@ def test_examples_of_parameters_and_fields_are_valid(document):
     walk(document)
 
 
-def test_examples_of_parameters_are_accepted(client, document, check, drain_all, alive):
+def test_examples_of_parameters_are_accepted(client, document, check, drain_all, alive, given):
     accepted = check(client.post("/v1/telemetry", json=[meter(), vehicle()]), 202)
     drain_all()
-    given = {"receipt": accepted.json["receipt"], "meterId": "M001", "vehicleId": "V001"}
+    given |= {"receipt": accepted.json["receipt"]}
     for path, method, operation in operations(document):
         if method != "get" or path == "/metrics":
             continue
@@ -284,6 +305,57 @@ def test_answers_about_performance_are_as_documented(client, check, drain_all):
     check(client.get("/v1/analytics/performance/vehicleid"), 422)
     check(client.get("/v1/analytics/performance/never-heard-of"), 404)
     check(client.get("/v1/analytics/performance/V001?from=yesterday"), 422)
+
+
+def test_answers_about_alerts_are_as_documented(client, check, given, database):
+    path = f"/v1/alerts/{given['alertId']}"
+    assert check(client.get("/v1/alerts"), 200).json["items"]
+    check(client.get("/v1/alerts?state=over"), 422)
+    check(client.get(path), 200)
+    check(client.get("/v1/alerts/999999"), 404)
+    check(client.post(f"{path}/acknowledge"), 200)
+    check(client.post(f"{path}/acknowledge", data="{"), 400)
+    check(client.post(f"{path}/acknowledge", json={"note": 5}), 422)
+    database.execute("update alerts set state = 'resolved', resolved_at = now()")
+    check(client.post(f"{path}/acknowledge"), 409)
+    check(client.get(path), 200)
+
+
+def test_answers_about_exports_are_as_documented(client, check, with_settings):
+    for form in ("csv", "parquet"):
+        check(client.get(f"/v1/export/readings?kind=vehicle&format={form}"), 200)
+    check(client.get("/v1/export/readings"), 422)
+    with_settings(export_concurrency=0)
+    check(client.get("/v1/export/readings?kind=meter"), 503)
+
+
+def test_answers_about_series_are_as_documented(client, check, drain_all):
+    client.post("/v1/telemetry", json=[meter(), vehicle(soc=None)])
+    drain_all()
+    ahead = stamp(ago(hours=-3))
+    for path in ("/v1/meters/M001/series", "/v1/vehicles/V001/series"):
+        check(client.get(path), 200)
+        check(client.get(path, query_string={"to": ahead, "bucket": "15m", "tz": "Asia/Kolkata"}), 200)
+        check(client.get(path, headers={"Accept": "text/csv"}), 200)
+        check(client.get(path + "?bucket=2h"), 422)
+    check(client.get("/v1/meters/NOBODY/series"), 404)
+
+
+def test_answers_about_tariffs_are_as_documented(client, check, given, drain_all):
+    nights = [{"from": "22:00", "to": "06:00", "pricePerKwh": 0.1}]
+    tariff = {"currency": "EUR", "timezone": "Europe/Berlin", "pricePerKwh": 0.3, "periods": nights}
+    check(client.put("/v1/tariffs/new", json=tariff), 201)
+    check(client.put("/v1/tariffs/new", json=tariff), 200)
+    check(client.put("/v1/tariffs/new", json=tariff | {"prices": []}), 422)
+    check(client.get("/v1/tariffs/new"), 200)
+    check(client.get("/v1/tariffs"), 200)
+    assert client.delete("/v1/tariffs/new").status_code == 204
+    check(client.delete("/v1/tariffs/new"), 404)
+    check(client.get("/v1/tariffs/new"), 404)
+    client.post("/v1/telemetry", json=[meter(), vehicle()])
+    drain_all()
+    client.post(MAPPING, json={"vehicleId": "V001", "meterId": "M001"})
+    check(client.get("/v1/analytics/performance/V001"), 200)
 
 
 def test_answers_about_the_service_are_as_documented(client, check, with_settings, alive):

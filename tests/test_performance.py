@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models.performance import PERFORMANCE
+from models.analytics.performance import PLAIN_PERFORMANCE
 from tests.conftest import ago, meter, stamp, vehicle
 
 
@@ -35,6 +35,8 @@ def test_the_last_24_hours_of_a_vehicle_through_its_meter(client, send):
     assert answer == {
         "vehicleId": "V001",
         "meters": ["M001"],
+        "shared": False,
+        "meterShares": [{"meterId": "M001", "shared": False, "acConsumption": 6.0, "meterDataPoints": 4}],
         "totalAcConsumption": 6.0,
         "totalDcDelivery": 4.8,
         "efficiencyRatio": 0.8,
@@ -42,10 +44,15 @@ def test_the_last_24_hours_of_a_vehicle_through_its_meter(client, send):
         "dataPoints": 4,
         "meterDataPoints": 4,
         "completeness": 0.0028,
+        "implausible": 0,
         "status": "degraded",
         "acEnergyConsumed": 6.0,
         "dcEnergyDelivered": 4.8,
         "efficiency": 0.8,
+        "energyCost": None,
+        "lossCost": None,
+        "currency": None,
+        "costs": [],
     }
 
 
@@ -268,6 +275,12 @@ def test_a_bad_mapping_is_refused(client, body, fields):
     assert set(answer.json["errors"]) == fields
 
 
+def test_an_end_before_the_start_of_what_is_open_is_refused(client):
+    map_meter(client, **{"from": ago(hours=1)})
+    answer = map_meter(client, to=ago(hours=2))
+    assert (answer.status_code, list(answer.json["errors"])) == (422, ["to"])
+
+
 # ── How it is found ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -289,8 +302,9 @@ def test_performance_reads_only_the_covering_indexes_of_the_days_in_the_window(d
         )
         database.execute(f"vacuum (analyze) {kind}_readings_history")
     database.execute("insert into vehicle_meter_mapping (vehicle_id, meter_id) values ('V0500', 'M0500')")
-    values = {"vehicle_id": "V0500", "start": today - timedelta(days=1), "end": today}
-    (plan,) = database.execute(f"explain (analyze, buffers, format json) {PERFORMANCE}", values).fetchone()
+    values = {"vehicle_id": "V0500", "start": today - timedelta(days=1), "end": today, "heartbeat_seconds": 60}
+    database.execute(PLAIN_PERFORMANCE, values)  # from now on the plans of feeds_of are kept
+    (plan,) = database.execute(f"explain (analyze, buffers, format json) {PLAIN_PERFORMANCE}", values).fetchone()
     nodes = list(plan_nodes(plan[0]["Plan"]))
     history = [node for node in nodes if "readings_history" in node.get("Relation Name", "")]
     yesterday = f"{today - timedelta(days=1):%Y%m%d}"

@@ -33,6 +33,10 @@ CONFIG = {
 BEYOND_SCHEMAS = {
     "from": ("The window may be at most", "Must be in the past"),
     "to": ("Must be after `from`",),
+    "bucket": ("A series has at most",),
+    "pricePerKwh": ("Must have at most",),
+    "startedAt": ("Must not be before 2000", "Must not be more than"),
+    "endedAt": ("Must not be before 2000", "Must not be more than", "Must be after the start"),
     "type": ("Must be given where not exactly one of",),
 }
 
@@ -45,6 +49,10 @@ schemathesis.openapi.format("date-time", TIMES.map(lambda at: at.isoformat().rep
 CURSORS = {
     "/v1/vehicles": ("V",),
     "/v1/meters": ("M",),
+    "/v1/alerts": (5,),
+    "/v1/sessions": (datetime.max, 5),  # noqa: DTZ901
+    "/v1/tariffs": ("depot",),
+    "/v1/analytics/fleet/vehicles": (int(datetime.now(UTC).timestamp()) - 3600, 0.5, "V"),
     "/v1/analytics/vehicle-mapping": ("V", "M", None),
     "/v1/vehicles/{vehicleId}/history": (datetime.max, datetime.max),  # noqa: DTZ901
     "/v1/meters/{meterId}/history": (datetime.max, datetime.max),  # noqa: DTZ901

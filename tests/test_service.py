@@ -58,7 +58,7 @@ def test_live_answers_and_ready_names_each_part(client, alive):
     ready = client.get("/health/ready")
     assert ready.status_code == 200
     servers, way = ("postgres", "migrations", "partitions", "redis", "durability"), ("backlog", "drain", "stream")
-    assert list(ready.json["checks"]) == [*servers, *way, "beat", "workers"]
+    assert list(ready.json["checks"]) == [*servers, *way, "beat", "workers", "rollups"]
     assert all(check["ok"] is True for check in ready.json["checks"].values())
 
 

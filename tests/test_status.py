@@ -37,7 +37,9 @@ def test_it_tells_what_came_what_waits_and_what_is_stored(runner, client, alive,
     assert total(stored, "readingsStoredPerSecond") == pytest.approx(12 / 60, abs=0.11)
     assert total(stored, "entriesPerSecond") == pytest.approx(6 / 60, abs=0.11)
     assert stored["devices"] == {"meter": {"online": 6, "offline": 0}, "vehicle": {"online": 0, "offline": 6}}
-    assert stored["workers"] == [{"name": "celery@test/1", "heardSecondsAgo": 0}]
+    (worker,) = stored["workers"]
+    assert worker["name"] == "celery@test/1"
+    assert worker["heardSecondsAgo"] < 60
     assert stored["partitions"]["daysAhead"] == 7
     assert stored["partitions"]["todayBytes"] > 0
     assert stored["postgres"]["bytes"] > stored["partitions"]["bytes"]

@@ -6,12 +6,16 @@ from models.connections import connect_web
 from models.logs import configure_logs
 from models.settings import Settings, SettingsError, load_settings
 from webapp import (
+    alerts,
     analytics,
     auth,
     commands,
+    device_settings,
     devices,
     errors,
+    exports,
     express,
+    fleet,
     headers,
     ingest,
     json,
@@ -20,7 +24,10 @@ from webapp import (
     metrics,
     openapi,
     requests,
+    series,
     service,
+    sessions,
+    tariffs,
 )
 from webapp.extensions import new_breaker
 
@@ -41,7 +48,20 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["breaker"] = new_breaker()
     for module in (metrics, requests, express, headers, errors, auth, limits):
         module.init_app(app)
-    for module in (ingest, devices, mapping, analytics, service):
+    for module in (
+        ingest,
+        devices,
+        device_settings,
+        mapping,
+        sessions,
+        analytics,
+        fleet,
+        series,
+        tariffs,
+        alerts,
+        exports,
+        service,
+    ):
         app.register_blueprint(module.bp)
     openapi.init_app(app)
     return app

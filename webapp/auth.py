@@ -17,7 +17,15 @@ from webapp.extensions import connections
 PUBLIC = {"service.show_service", "service.show_liveness", "service.show_readiness", "show_openapi"}
 PUBLIC_BLUEPRINTS = {"swagger_ui"}
 # What tells of all devices together is not for a key that may see some.
-OF_ALL_DEVICES = {"service.show_metrics"}
+OF_ALL_DEVICES = {
+    "service.show_metrics",
+    "tariffs.show_tariffs",
+    "tariffs.show_tariff",
+    "tariffs.set_tariff",
+    "tariffs.remove_tariff",
+}
+# What the chargers say themselves, with the keys by which they post.
+SAID_BY_CHARGERS = {"sessions.begin_session", "sessions.finish_session"}
 
 
 def init_app(app: Flask) -> None:
@@ -35,6 +43,8 @@ def scopes_for(endpoint: str, method: str) -> tuple[str, ...]:
         return INGEST, READ
     if blueprint == "ingest":
         return (INGEST,)
+    if endpoint in SAID_BY_CHARGERS:
+        return INGEST, ADMIN
     return (READ,) if method in ("GET", "HEAD") else (ADMIN,)
 
 

@@ -3,9 +3,10 @@
 import csv
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 
 import psycopg
 import structlog
@@ -13,6 +14,7 @@ from circuitbreaker import CircuitBreakerError
 from flask import Blueprint, Response, request, stream_with_context
 from psycopg_pool import PoolTimeout
 
+from models.devices import DEFAULTS, settings_of
 from models.history import list_history
 from models.live import get_live, list_live
 from models.mapping import meters_now
@@ -111,16 +113,29 @@ def _reading(kind: Kind, row: dict) -> dict:
 
 def _present(connection, kind: Kind, rows: list[dict], now: datetime) -> list[dict]:
     meters = meters_now(connection, [row["vehicle_id"] for row in rows], now) if kind is VEHICLE else {}
+    settings = settings_of(connection, kind, [row[kind.device_column] for row in rows])
     boundary = now - _offline_after()
     return [
         {
             **_reading(kind, row),
             "lastSeen": row["recorded_at"],
             "online": row["recorded_at"] >= boundary,
+            **present_settings(settings.get(row[kind.device_column], DEFAULTS)),
             **({"meters": meters.get(row["vehicle_id"], [])} if kind is VEHICLE else {}),
         }
         for row in rows
     ]
+
+
+def present_settings(known: Mapping[str, Any]) -> dict:
+    """What is known of a device beside its readings."""
+    return {
+        "register": known["register"],
+        "heartbeatSeconds": known["heartbeat_seconds"],
+        "name": known["name"],
+        "site": known["site"],
+        "ratedPowerKw": known["rated_power_kw"],
+    }
 
 
 def _csv(kind: Kind, device_id: str, window: dict, limit: int | None) -> Response:

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 
 from flask import Blueprint, request
+from marshmallow import ValidationError
 
-from models.mapping import end_mapping, list_mappings, map_vehicle
+from models.mapping import EndsTooEarly, end_mapping, list_mappings, map_vehicle
 from webapp.auth import binding, require_devices
 from webapp.bodies import read_json
 from webapp.errors import ApiError
@@ -22,9 +23,12 @@ def create_mapping():
     mapping = MappingSchema().load(read_json(request, MAX_BODY_BYTES))
     require_devices(mapping["vehicleId"], mapping["meterId"])
     with database() as connection:
-        row, is_new = map_vehicle(
-            connection, mapping["vehicleId"], mapping["meterId"], mapping["valid_from"], mapping["valid_to"]
-        )
+        try:
+            row, is_new = map_vehicle(
+                connection, mapping["vehicleId"], mapping["meterId"], mapping["valid_from"], mapping["valid_to"]
+            )
+        except EndsTooEarly:
+            raise ValidationError("Must be after `from`, and that of the open mapping.", "to") from None
     return _present(row), 201 if is_new else 200
 
 

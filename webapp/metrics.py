@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from models.connections import Connections
 from models.exposition import role_registry
-from models.facts import Facts, RedisFacts, look
+from models.facts import Facts, PostgresFacts, RedisFacts, look
 from models.health import check_readiness
 from models.metrics import make_series, watch_pool
 from models.version import VERSION
@@ -35,7 +35,7 @@ REASONS = {
     504: "outcome_unknown",
 }
 OTHER = "other"
-PRECISE_REASONS = ("backlog_full", "redis_away", "postgres_away", "token_reused", "not_ready", OTHER)
+PRECISE_REASONS = ("backlog_full", "redis_away", "postgres_away", "token_reused", "not_ready", "exports_busy", OTHER)
 # A client may send any word for a method; a series for each would be its to make.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -96,6 +96,10 @@ class _Engine(Collector):
             yield from _backlog(facts.redis)
         if facts.postgres and facts.postgres.days_ahead is not None:
             yield Gauge("energy_partitions_ahead", "Daily partitions beyond today's", facts.postgres.days_ahead)
+        if facts.postgres:
+            yield from _alerts(facts.postgres)
+        if facts.postgres and facts.postgres.rollups:
+            yield from _rollups(facts.postgres)
 
 
 def _ready(facts: Facts) -> Metric:
@@ -116,6 +120,26 @@ def _backlog(facts: RedisFacts) -> Iterator[Metric]:
     used, bound = int(facts.info["used_memory"]), int(facts.info["maxmemory"])
     yield Gauge("energy_redis_memory_bytes", "Memory that Redis uses", used)
     yield Gauge("energy_redis_max_memory_bytes", "Memory that Redis may use; 0 where it has no bound", bound)
+
+
+def _rollups(facts: PostgresFacts) -> Iterator[Metric]:
+    state = facts.rollups
+    if state.watermark:
+        age = max(0.0, (facts.now - state.watermark).total_seconds())
+        yield Gauge("energy_rollup_watermark_age_seconds", "How long ago the roll-ups end, in seconds", age)
+    yield Gauge("energy_rollup_marks", "Changes of what was rolled up that are yet to be counted", state.marks)
+
+
+def _alerts(facts: PostgresFacts) -> Iterator[Metric]:
+    says = "Events that the webhook was not told yet, by how they are"
+    for name, text, label, counts in (
+        ("energy_alerts", "Alerts of devices that are not resolved", "kind", facts.alerts),
+        ("energy_webhook_events", says, "state", facts.deliveries),
+    ):
+        gauge = Gauge(name, text, None, [label])
+        for value, count in (counts or {}).items():
+            gauge.add_metric([value], count)
+        yield gauge
 
 
 def _start_clock() -> None:

@@ -12,7 +12,9 @@ from models.heartbeats import BEAT, WORKER, Heartbeats, looking_client
 from models.logs import configure_logs
 from models.settings import load_settings
 
-app = Celery("workers", include=["workers.drain", "workers.maintenance"])
+app = Celery(
+    "workers", include=["workers.drain", "workers.maintenance", "workers.alerts", "workers.webhooks", "workers.rollups"]
+)
 app.config_from_object("celeryconfig")
 
 _connections: Connections | None = None

@@ -8,6 +8,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from models import partitions
+from models.analytics.outbox import forget_deliveries
 from models.direct import DIRECT_SHARD
 from models.heartbeats import SWEEP
 from models.positions import forget_batches
@@ -61,9 +62,10 @@ def ensure_partitions() -> None:
 
 @app.task(name="workers.maintenance.forget")
 def forget() -> None:
-    """Forgets the batches whose receipts are no longer answered."""
+    """Forgets the batches whose receipts are no longer answered, and what the webhook was told long ago."""
     held = connections()
     before = datetime.now(UTC) - timedelta(days=held.settings.receipt_retention_days)
     with held.database.connection() as connection:
         for shard in [*range(MAX_SHARDS), DIRECT_SHARD]:
             forget_batches(connection, shard, before)
+        forget_deliveries(connection)

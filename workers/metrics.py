@@ -32,8 +32,11 @@ BATCH_SECONDS = Histogram(
 DRAIN_FAILURES = Counter("energy_drain_failures_total", "Batches that could not be stored, by cause", ["reason"])
 TASK_FAILURES = Counter("energy_task_failures_total", "Tasks that ended in an error nobody expected", ["task"])
 
+WEBHOOK_ATTEMPTS = Counter("energy_webhook_attempts_total", "Events sent to the webhook, by outcome", ["outcome"])
+
 make_series(DRAIN_FAILURES, *FAILURES)
-make_series(TASK_FAILURES, "drain", "sweep", "ensure_partitions", "forget")
+make_series(WEBHOOK_ATTEMPTS, "delivered", "refused", "unreachable")
+make_series(TASK_FAILURES, "drain", "sweep", "ensure_partitions", "forget", "evaluate", "deliver", "roll_up")
 
 _server: WSGIServer | None = None
 
@@ -49,6 +52,11 @@ def committing(connection: psycopg.Connection) -> Iterator[None]:
 
 def count_failure(error: Exception) -> None:
     DRAIN_FAILURES.labels(_reason(error)).inc()
+
+
+def count_delivery(outcome: str) -> None:
+    """`outcome`: delivered, refused (answered, and not with 2xx) or unreachable."""
+    WEBHOOK_ATTEMPTS.labels(outcome).inc()
 
 
 def _reason(error: Exception) -> str:

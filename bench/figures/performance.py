@@ -18,7 +18,7 @@ from bench.fleet import vehicle_id
 from bench.load import clients, full_speed
 from bench.measured import Goal, Value, median
 from bench.stack import ENGINE
-from models.performance import get_performance
+from models.analytics.performance import get_performance
 
 PATH = "/v1/analytics/performance/V-%05d"
 LABEL = "performance of a vehicle"
@@ -95,7 +95,7 @@ def _statements(connection: psycopg.Connection) -> list[str]:
     """What the engine asks Postgres for the first vehicle's last 24 hours."""
     end = datetime.now(UTC).replace(microsecond=0)
     connection.cursor_factory, connection.recorded = _Recorded, []
-    get_performance(connection, vehicle_id(0), end - timedelta(days=1), end)
+    get_performance(connection, vehicle_id(0), end - timedelta(days=1), end, heartbeat_seconds=60)
     connection.cursor_factory = psycopg.Cursor
     return connection.recorded
 

@@ -4,7 +4,20 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from webapp.commands import dead_letters, doctor, keys, load, mapping, partitions, simulate, status
+from webapp.commands import (
+    alerts,
+    dead_letters,
+    devices,
+    doctor,
+    export,
+    keys,
+    load,
+    mapping,
+    partitions,
+    rollups,
+    simulate,
+    status,
+)
 
 
 def init_app(app: Flask) -> None:
@@ -17,6 +30,10 @@ def init_app(app: Flask) -> None:
         partitions.partitions,
         dead_letters.dead_letters,
         mapping.mapping,
+        devices.devices,
+        rollups.rollups,
+        alerts.alerts,
+        export.export,
     ):
         app.cli.add_command(command)
 

@@ -49,6 +49,18 @@ def page_of(item: str) -> dict:
     return record("A page of a list.", {"items": {"type": "array", "items": schema(item)}, "next": following})
 
 
+ENERGY_COST = "what the AC energy cost, each reading at the price of its time at the site of its meter"
+LOSS_COST = "how much of it never reached a battery: `energyCost` less the DC energy at the same prices"
+MONEY = {"type": "number"}
+_NO_COST = ", to the cent; null: no tariff applies, or several currencies do"
+# What performance, sessions and the fleet say of money.
+COST_FIELDS = {
+    "energyCost": said(or_null(MONEY), ENERGY_COST + _NO_COST),
+    "lossCost": said(or_null(MONEY), LOSS_COST + _NO_COST),
+    "currency": said(or_null(TEXT), "of both; null with them"),
+    "costs": {"type": "array", "items": schema("Cost"), "description": "by currency; empty: no tariff applies"},
+}
+
 # ── Shapes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 _METER = {"meterId": METER_ID, "timestamp": TIME, "receivedAt": said(TIME, "when the service accepted it")}
@@ -57,6 +69,27 @@ _VEHICLE = {"vehicleId": VEHICLE_ID, "timestamp": TIME, "receivedAt": said(TIME,
 _VEHICLE_VALUES = properties(VehicleReadingSchema, "kwhDeliveredDc", "batteryTemp", "soc")
 _SOC = said(_VEHICLE_VALUES["soc"], "state of charge in percent; null: the reading told none")
 _SOC_NOW = said(_SOC, "state of charge in percent, of the newest reading that told one; null: none ever did")
+
+_HEARTBEAT = {"type": ["integer", "null"], "minimum": 1}
+# What PUT /v1/meters/{meterId} and /v1/vehicles/{vehicleId} set.
+DEVICE_SETTINGS = {
+    "register": {
+        "type": "string",
+        "enum": ["interval", "cumulative"],
+        "description": "`interval`: a reading is the energy since the last; `cumulative`: what a running counter shows",
+    },
+    "heartbeatSeconds": said(_HEARTBEAT, "one reading is expected in each; null: HEARTBEAT_SECONDS"),
+    "name": said(or_null(TEXT), "for people"),
+    "site": said(or_null(TEXT), "where it stands; a meter's site says its tariff"),
+    "ratedPowerKw": {"type": ["number", "null"], "description": "more than it allows for counts as `implausible`"},
+}
+SHARED = {
+    "type": "boolean",
+    "description": "a meter fed other vehicles at the same time: its energy is divided, in each hour, by the DC energy "
+    "that each of them took",
+}
+IMPLAUSIBLE = said(COUNT, "readings that claim more energy than their device's `ratedPowerKw` allows; they count 0")
+NET_KWH = {"type": "number", "description": "kWh; below 0 where a cumulative register only went back a little"}
 
 _FIELD_ERRORS = {
     "type": "object",
@@ -85,6 +118,7 @@ _CHECK = record(
 )
 _PARTS = (
     "postgres", "migrations", "partitions", "redis", "durability", "backlog", "drain", "stream", "beat", "workers",
+    "rollups",
 )  # fmt: skip
 _CHECKS = {name: schema("Check") for name in _PARTS}
 
@@ -94,6 +128,7 @@ def schemas(settings: Settings) -> dict[str, dict]:
         "type": "boolean",
         "description": f"whether `lastSeen` is at most {settings.offline_after_seconds} seconds ago",
     }
+    known = {**DEVICE_SETTINGS, "heartbeatSeconds": said(_HEARTBEAT, f"null: {settings.heartbeat_seconds}")}
     live = {"lastSeen": said(TIME, "the newest reading's `timestamp`"), "online": online}
     return {
         "MeterReading": object_schema(
@@ -155,7 +190,7 @@ def schemas(settings: Settings) -> dict[str, dict]:
         ),
         "StoredMeterReading": record("A reading of history.", {**_METER, **_METER_VALUES}),
         "StoredVehicleReading": record("A reading of history.", {**_VEHICLE, **_VEHICLE_VALUES, "soc": _SOC}),
-        "LiveMeter": record("A meter as last heard.", {**_METER, **_METER_VALUES, **live}),
+        "LiveMeter": record("A meter as last heard.", {**_METER, **_METER_VALUES, **live, **known}),
         "LiveVehicle": record(
             "A vehicle as last heard.",
             {
@@ -163,7 +198,8 @@ def schemas(settings: Settings) -> dict[str, dict]:
                 **_VEHICLE_VALUES,
                 "soc": _SOC_NOW,
                 **live,
-                "meters": said(METER_IDS, "the meters now mapped to it"),
+                **known,
+                "meters": said(METER_IDS, "the meters that feed it now, by a mapping or a session"),
             },
         ),
         "NewMapping": object_schema(MappingSchema),
@@ -174,17 +210,6 @@ def schemas(settings: Settings) -> dict[str, dict]:
                 "meterId": METER_ID,
                 "from": said(or_null(TIME), "null: always"),
                 "to": said(or_null(TIME), "null: until told otherwise"),
-            },
-        ),
-        "Performance": record("A vehicle over a window.", _performance(settings)),
-        "PerformanceInPercent": record(
-            "A vehicle over a window, in the older words.",
-            {
-                "vehicleId": VEHICLE_ID,
-                "sumDC": KWH,
-                "sumAC": KWH,
-                "efficiency": {"type": ["number", "null"], "minimum": 0, "description": "DC/AC in percent"},
-                "avgBatteryTemp": {"type": ["number", "null"], "description": "°C"},
             },
         ),
         "Check": _CHECK,
@@ -214,32 +239,3 @@ def _timestamp_rule(settings: Settings) -> str:
         f"when it was measured, ISO 8601 with a zone; not {oldest}, "
         f"and at most {settings.max_clock_skew_seconds} seconds ahead of the service's clock"
     )
-
-
-def _performance(settings: Settings) -> dict:
-    ratio = {"type": ["number", "null"], "minimum": 0, "description": "DC/AC; null: no AC energy was measured"}
-    return {
-        "vehicleId": VEHICLE_ID,
-        "window": record("[from, to)", {"from": TIME, "to": TIME}),
-        "meters": said(METER_IDS, "mapped to the vehicle at some time of the window"),
-        "totalAcConsumption": said(KWH, "kWh, of the mapped meters, each within its mapping's time"),
-        "totalDcDelivery": said(KWH, "kWh that reached the battery"),
-        "efficiencyRatio": ratio,
-        "avgBatteryTemp": {"type": ["number", "null"], "description": "°C; null: no reading in the window"},
-        "dataPoints": said(COUNT, "distinct instants at which the vehicle was heard"),
-        "meterDataPoints": said(COUNT, "distinct instants at which each of the meters was heard, summed"),
-        "completeness": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": f"`dataPoints` of those expected, one in {settings.heartbeat_seconds} seconds",
-        },
-        "status": {
-            "type": "string",
-            "enum": ["healthy", "degraded", "unknown"],
-            "description": f"`degraded`: the ratio is below {settings.alert_threshold:g} %; `unknown`: it is null",
-        },
-        "acEnergyConsumed": said(KWH, "`totalAcConsumption` under another name"),
-        "dcEnergyDelivered": said(KWH, "`totalDcDelivery` under another name"),
-        "efficiency": said(ratio, "`efficiencyRatio` under another name"),
-    }

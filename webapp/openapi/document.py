@@ -6,7 +6,22 @@ from apispec import APISpec
 
 from models.settings import Settings
 from models.version import VERSION
-from webapp.openapi import analytics, answers, components, devices, ingest, mapping, service
+from webapp.openapi import (
+    alerts,
+    analytics,
+    answers,
+    components,
+    device_settings,
+    devices,
+    exports,
+    fleet,
+    ingest,
+    mapping,
+    series,
+    service,
+    sessions,
+    tariffs,
+)
 from webapp.openapi.fields import OPENAPI_VERSION
 
 DESCRIPTION = """\
@@ -38,7 +53,10 @@ TAGS = {
     "Ingest": "Devices send readings here.",
     "Live state": "The newest reading of each device, and all before it.",
     "Mapping": "Which meter feeds which vehicle's charger.",
+    "Sessions": "Vehicles that charge, from a start to an end.",
     "Analytics": "Energy in, energy out, and the battery's temperature.",
+    "Tariffs": "What a kWh costs at each site.",
+    "Alerts": "What a person should look at.",
     "Service": "The service itself: name, health, figures, this document.",
 }
 
@@ -53,7 +71,16 @@ def build_document(settings: Settings) -> dict:
         servers=[{"url": "/"}],
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
-    for name, component in components.schemas(settings).items():
+    for name, component in (
+        components.schemas(settings)
+        | device_settings.schemas()
+        | analytics.schemas(settings)
+        | sessions.schemas()
+        | fleet.schemas(settings)
+        | series.schemas()
+        | tariffs.schemas()
+        | alerts.schemas()
+    ).items():
         spec.components.schema(name, component)
     for name, component in SECURITY_SCHEMES.items():
         spec.components.security_scheme(name, component)
@@ -66,8 +93,15 @@ def build_document(settings: Settings) -> dict:
     parts = (
         ingest.operations(settings),
         devices.operations(),
+        device_settings.operations(),
         mapping.operations(),
+        sessions.operations(),
         analytics.operations(),
+        fleet.operations(),
+        series.operations(),
+        tariffs.operations(),
+        alerts.operations(),
+        exports.operations(),
         service.operations(),
     )
     for path, method, operation in chain.from_iterable(parts):

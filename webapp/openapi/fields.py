@@ -11,7 +11,7 @@ OPENAPI_VERSION = "3.1.0"
 IN_A_QUERY = (
     " ISO 8601 with a zone, such as `2026-02-10T10:30:00Z`; write `+` as `%2B`, though one lost to a space is put back."
 )
-_REQUIRED_EXAMPLES = {"meterId": "M001", "vehicleId": "V001"}
+_REQUIRED_EXAMPLES = {"meterId": "M001", "vehicleId": "V001", "kind": "meter"}
 
 _converter = OpenAPIConverter(OPENAPI_VERSION, schema_name_resolver=lambda _: None, spec=None)
 _converter.map_to_openapi_type(Number, "number", None)

@@ -1,0 +1,1 @@
+"""What the readings mean: energy, cost and health of devices and of the fleet."""

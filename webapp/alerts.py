@@ -1,0 +1,102 @@
+"""Alerts: what a person should look at, and that they have."""
+
+from flask import Blueprint, request
+from marshmallow import RAISE, Schema, fields, post_load, validate
+
+from models.analytics.alerts import KINDS, OVER, STATES, acknowledge, get_alert, list_alerts, shown
+from webapp.auth import binding, require_devices
+from webapp.bodies import read_json
+from webapp.errors import ApiError
+from webapp.extensions import database
+from webapp.paging import decode_cursor, page
+from webapp.schemas import PageSchema, device_id
+
+bp = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
+
+MAX_BODY_BYTES = 16 * 1024
+MAX_NOTE_LENGTH = 1_000
+MAX_ID = 2**63 - 1  # above it there is none; Postgres would call it out of range
+
+
+class AlertPageSchema(PageSchema):
+    state = fields.String(load_default=None, validate=validate.OneOf(STATES))
+    kind = fields.String(load_default=None, validate=validate.OneOf(KINDS))
+    deviceId = device_id(load_default=None)
+
+
+class AcknowledgementSchema(Schema):
+    """What is to be known of it."""
+
+    class Meta:
+        unknown = RAISE  # a note must not get lost for a typo
+
+    note = fields.String(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Length(1, MAX_NOTE_LENGTH),
+        metadata={"description": "for other people; replaces the one before", "example": "Charger is being replaced"},
+    )
+
+    @post_load
+    def _storable(self, data, **_) -> dict:
+        """JSON has characters that Postgres does not: NUL, and halves of others."""
+        if data["note"] is not None:
+            data["note"] = data["note"].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return data
+
+
+@bp.get("")
+def show_alerts():
+    query = AlertPageSchema().load(request.args)
+    after = decode_cursor(query["cursor"], int)
+    if query["deviceId"] is not None:
+        require_devices(query["deviceId"])
+    with database() as connection:
+        rows = list_alerts(
+            connection,
+            limit=query["limit"] + 1,
+            state=query["state"],
+            kind=query["kind"],
+            device_id=query["deviceId"],
+            before=after[0] if after else None,
+            binding=binding(),
+        )
+    rows, following = page(rows, query["limit"], lambda row: (row["id"],))
+    return {"items": [shown(row) for row in rows], "next": following}
+
+
+@bp.get("/<alert_id>")
+def show_alert(alert_id: str):
+    number = _number(alert_id)
+    with database() as connection:
+        return shown(_known(get_alert(connection, number)))
+
+
+@bp.post("/<alert_id>/acknowledge")
+def acknowledge_alert(alert_id: str):
+    number = _number(alert_id)
+    has_body = request.content_length or request.headers.get("Transfer-Encoding")
+    given = AcknowledgementSchema().load(read_json(request, MAX_BODY_BYTES) if has_body else {})
+    with database() as connection:
+        _known(get_alert(connection, number))
+        alert = _known(acknowledge(connection, number, given["note"]))
+    if alert["state"] == OVER:
+        raise ApiError(409, "This alert is resolved")
+    return shown(alert)
+
+
+def _number(alert_id: str) -> int:
+    if alert_id.isascii() and alert_id.isdigit() and len(alert_id) <= 19 and int(alert_id) <= MAX_ID:
+        return int(alert_id)
+    raise _not_found()
+
+
+def _not_found() -> ApiError:
+    return ApiError(404, "Alert not found")
+
+
+def _known(alert: dict | None) -> dict:
+    if alert is None:
+        raise _not_found()
+    require_devices(alert["device_id"])
+    return alert

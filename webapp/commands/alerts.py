@@ -1,0 +1,75 @@
+"""`flask alerts`: what a person should look at."""
+
+import click
+
+from models.analytics.alerts import KINDS, OPEN, OVER, STATES, acknowledge, list_alerts, shown
+from webapp.alerts import MAX_NOTE_LENGTH
+from webapp.commands.database import database
+from webapp.commands.output import print_table
+
+
+@click.group()
+def alerts() -> None:
+    """Alerts of devices: efficiency, battery temperature, silence, implausible readings."""
+
+
+@alerts.command("list")
+@click.option("--state", type=click.Choice([*STATES, "all"]), default=OPEN, show_default=True)
+@click.option("--kind", type=click.Choice(KINDS))
+@click.option("--device", "device_id", help="Only those of this device.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> None:
+    """The newest alerts first.
+
+    \b
+    Examples:
+      flask --app webapp alerts list
+      flask --app webapp alerts list --state all --kind efficiency --limit 200
+    """
+    with database() as (connection, _):
+        found = list_alerts(
+            connection, limit=limit, state=None if state == "all" else state, kind=kind, device_id=device_id
+        )
+    if not found:
+        click.echo("There are no such alerts.")
+        return
+    print_table(
+        ("id", "opened (UTC)", "state", "device", "message", "note"),
+        (
+            (
+                alert["id"],
+                f"{alert['opened_at']:%Y-%m-%d %H:%M:%S}",
+                alert["state"],
+                f"{alert['device_kind']} {alert['device_id']}",
+                shown(alert)["message"],
+                alert["note"],
+            )
+            for alert in found
+        ),
+        numbers=("id",),
+    )
+
+
+@alerts.command("acknowledge")
+@click.argument("alert_ids", type=click.IntRange(1, 2**63 - 1), metavar="ID...", nargs=-1, required=True)
+@click.option("--note", help="For other people; replaces the one before.")
+def acknowledge_(alert_ids: tuple[int, ...], note: str | None) -> None:
+    """Say that a person knows. It stays so until the alert is resolved.
+
+    \b
+    Example:
+      flask --app webapp alerts acknowledge 17 18 --note 'Charger is being replaced'
+    """
+    if note is not None and not 1 <= len(note) <= MAX_NOTE_LENGTH:
+        raise click.UsageError(f"A note has 1–{MAX_NOTE_LENGTH} characters.")
+    failed = 0
+    with database() as (connection, _):
+        for alert_id in dict.fromkeys(alert_ids):
+            alert = acknowledge(connection, alert_id, note)
+            if alert is None or alert["state"] == OVER:
+                failed += 1
+                click.echo(f"{alert_id}: {'there is no such alert' if alert is None else 'is resolved'}", err=True)
+            else:
+                click.echo(f"{alert_id}: acknowledged, {alert['device_kind']} {alert['device_id']}, {alert['kind']}")
+    if failed:
+        raise click.ClickException(f"{failed} of {len(set(alert_ids))} were not acknowledged.")

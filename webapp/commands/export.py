@@ -1,0 +1,120 @@
+"""`flask export`: readings into a file, straight from the database."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import click
+import psycopg
+from marshmallow import ValidationError
+
+from models.export import Selection, copy_csv, estimate_rows, export_connection
+from models.parquet import to_parquet
+from models.readings import KINDS
+from webapp.commands.database import settings_or_exit
+from webapp.commands.output import Show, progress
+from webapp.schemas import DEVICE_ID, DEVICE_ID_RULE, AnalyticsWindowSchema, Timestamp
+
+MIB = 1024 * 1024
+FORMATS = ("csv", "parquet")
+
+
+class Time(click.ParamType):
+    name = "time"
+
+    def convert(self, value, param, ctx) -> datetime:
+        try:
+            return Timestamp().deserialize(value)
+        except ValidationError as error:
+            self.fail(" ".join(error.messages), param, ctx)
+
+
+class DeviceId(click.ParamType):
+    name = "id"
+
+    def convert(self, value, param, ctx) -> str:
+        return value if DEVICE_ID.match(value) else self.fail(DEVICE_ID_RULE, param, ctx)
+
+
+@click.group()
+def export() -> None:
+    """History, taken out."""
+
+
+@export.command()
+@click.option("--kind", type=click.Choice(sorted(KINDS)), required=True)
+@click.option("--from", "start", type=Time(), help="Readings from then on. Default: 24 hours before --to.")
+@click.option("--to", "end", type=Time(), help="Readings before then. Default: now.")
+@click.option("--device", "devices", type=DeviceId(), multiple=True, help="Only this one; may be repeated.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the end of FILE's name, else csv.")
+@click.option(
+    "-o", "--output", "file", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="Appears, or is replaced, when it is whole.",
+)  # fmt: skip
+def readings(
+    kind: str, start: datetime | None, end: datetime | None, devices: tuple[str, ...], form: str | None, file: Path
+) -> None:
+    """Write the readings of a window to a file, CSV or Parquet.
+
+    The same as GET /v1/export/readings, in a process of its own: the service does not feel it.
+
+    \b
+    Examples:
+      flask --app webapp export readings --kind vehicle -o vehicles.parquet
+      flask --app webapp export readings --kind meter --from 2026-02-01T00:00:00Z --to 2026-03-01T00:00:00Z -o feb.csv
+    """
+    try:
+        start, end = AnalyticsWindowSchema().bounds({"start": start, "end": end})
+    except ValidationError as error:
+        raise click.UsageError(f"--to: {' '.join(error.messages)}") from None
+    if start >= end:
+        raise click.UsageError("--from must be before --to.")
+    form = form or (FORMATS[1] if file.suffix == ".parquet" else FORMATS[0])
+    selection = Selection(KINDS[kind], start, end, devices)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        rows = _write(selection, form, part)
+        part.replace(file)
+    except psycopg.Error as error:
+        raise click.ClickException(
+            f"Postgres: {str(error).strip() or type(error).__name__}; no file was made."
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or part}: {error.strerror}; no file was made.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    click.echo(f"{file}: {rows:,} readings, {file.stat().st_size / MIB:,.1f} MiB.")
+
+
+def _write(selection: Selection, form: str, part: Path) -> int:
+    """Writes all of it, down to the disk; returns how many readings that were."""
+    with part.open("wb") as output, export_connection(settings_or_exit()) as connection:
+        expected = estimate_rows(connection, selection)
+        with closing(copy_csv(connection, selection, header=False)) as csv, progress("exporting", expected) as show:
+            counted = _Counted(csv, expected, show)
+            if form == "csv":
+                output.write(f"{','.join(selection.columns)}\n".encode())
+            for piece in counted if form == "csv" else to_parquet(selection, counted):
+                output.write(piece)
+            show(expected, f"{counted.rows:,} readings")
+        output.flush()
+        os.fsync(output.fileno())
+    return counted.rows
+
+
+class _Counted:
+    """Blocks of CSV that pass by, and how many lines they had."""
+
+    def __init__(self, blocks: Iterable[bytes], expected: int, show: Show):
+        self.rows = 0
+        self._blocks, self._expected, self._show = blocks, expected, show
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._blocks:
+            self.rows += block.count(b"\n")
+            # The total is an estimate: the bar is full at the end, and not before.
+            done = min(self.rows, 0.99 * self._expected)
+            self._show(done, f"{self.rows:,} of about {self._expected:,} readings")
+            yield block

@@ -1,0 +1,75 @@
+"""`flask rollups`: how far the hourly roll-ups have come, and computing them anew."""
+
+from datetime import UTC, datetime
+
+import click
+
+from models.analytics import rollups as hourly
+from webapp.commands.database import database
+from webapp.commands.output import progress
+
+
+class Moment(click.ParamType):
+    name = "time"
+
+    def convert(self, value, param, ctx) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write it like 2026-02-10 or 2026-02-10T10:30:00+01:00", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@click.group()
+def rollups() -> None:
+    """Hourly roll-ups: what the fleet's figures are made of."""
+
+
+@rollups.command()
+def status() -> None:
+    """The watermark, its age, and the marks that wait.
+
+    Everything recorded before the watermark is rolled up; a mark is a change before it that is yet to be counted.
+
+    \b
+    Example:
+      flask --app webapp rollups status
+    """
+    with database() as (connection, _):
+        state = hourly.get_state(connection)
+    if state.watermark is None:
+        click.echo("Nothing is rolled up yet; beat has a worker begin within 15 seconds.")
+    else:
+        age = (datetime.now(UTC) - state.watermark).total_seconds()
+        click.echo(f"watermark  {state.watermark:%Y-%m-%dT%H:%M:%SZ}, {age:,.0f} s ago")
+        click.echo(f"moved      {state.moved_at:%Y-%m-%dT%H:%M:%SZ}")
+    click.echo(f"marks      {state.marks:,} waiting")
+
+
+@rollups.command()
+@click.option("--from", "start", type=Moment(), help="UTC unless it says otherwise. Default: the first reading.")
+@click.option("--to", "end", type=Moment(), help="Not included. Default: the watermark.")
+def rebuild(start: datetime | None, end: datetime | None) -> None:
+    """Compute hours anew from history, those in which the window begins or ends as a whole.
+
+    It gives the same numbers as the usual way, and is for when a setting that all devices share was changed
+    (HEARTBEAT_SECONDS), or somebody wrote into the tables. Ingest and the usual way go on meanwhile; each hour is
+    stored by itself, so it may be stopped and run again.
+
+    \b
+    Example:
+      flask --app webapp rollups rebuild --from 2026-02-01 --to 2026-03-01
+    """
+    if start and end and start >= end:
+        raise click.BadParameter("must be after --from", param_hint="--to")
+    with database() as (connection, settings):
+        hours = hourly.hours_to_rebuild(connection, start, end)
+        rows = 0
+        with progress("Rebuilding", len(hours)) as show:
+            computed = hourly.rebuild(connection, start, end, heartbeat_seconds=settings.heartbeat_seconds)
+            for done, (hour, count) in enumerate(computed, 1):
+                rows += count
+                show(done, f"{hour:%Y-%m-%d %H:00}")
+    click.echo(f"{len(hours):,} hours, {rows:,} device-hours computed anew.")
