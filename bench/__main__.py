@@ -53,7 +53,7 @@ def main(quick: bool, only: tuple[str, ...] | None, results: Path, listed: bool)
     taken is shown with the reason, and the others go on; then the exit status is 1.
     A goal that is not met leaves it at 0.
 
-    The full run takes about 40 minutes and 26 GiB of disk, in $ENERGY_HOME or where temporary files go.
+    The full run takes about 25 minutes and 26 GiB of disk, in $ENERGY_HOME or where temporary files go.
 
     \b
     Examples:
