@@ -111,6 +111,14 @@ def end_mapping(connection: psycopg.Connection, vehicle_id: str, meter_id: str, 
     return ended
 
 
+def refresh_statistics(connection: psycopg.Connection) -> None:
+    """After many changes at a time: plans that were made for a few mappings take a performance 0.7 ms longer.
+
+    Autovacuum would do it within the minute.
+    """
+    connection.execute("analyze vehicle_meter_mapping")
+
+
 def list_mappings(
     connection: psycopg.Connection,
     vehicle_id: str | None,

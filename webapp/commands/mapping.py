@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from models.mapping import EndsTooEarly, map_vehicle
+from models.mapping import EndsTooEarly, map_vehicle, refresh_statistics
 from webapp.commands.csv_lines import BadLine, read_lines, refuse
 from webapp.commands.database import database
 from webapp.commands.output import progress
@@ -51,6 +51,7 @@ def import_(file: Path) -> None:
                 ) from None
             new += is_new
             show(number, f"{number:,} of {len(ordered):,} mappings")
+        refresh_statistics(connection)
     click.echo(f"Imported {len(ordered)} mappings: {new} new, {len(ordered) - new} there already.")
 
 
