@@ -22,6 +22,7 @@ COPY migrations migrations
 COPY models models
 COPY workers workers
 COPY webapp webapp
+COPY loadtool loadtool
 USER 10001
 EXPOSE 8000
 # Without a command: the web, in one process. docker-compose.yml has the flags of a deployment.

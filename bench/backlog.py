@@ -11,7 +11,7 @@ import redis
 
 from bench import fleet
 from models.readings import Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
-from models.stream_keys import FIELD, stream_key
+from models.stream.keys import FIELD, stream_key
 
 SHARDS = 2  # of the engine, where no figure sets another number
 # Bytes on their way to Redis at a time; above it a pipeline is sent.

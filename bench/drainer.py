@@ -36,7 +36,7 @@ class Drained:
 
 def main(start: datetime, sizes: list[int]) -> None:
     # Not at the top: the worker's modules want its settings, and whoever starts us has none.
-    from models.logs import configure_logs
+    from models.observability.logs import configure_logs
     from workers.app import connections
 
     held = connections()

@@ -22,7 +22,7 @@ import devstack.settings
 from bench import BenchError
 from devstack import programs, server
 from models.settings import load_settings
-from models.stream import TelemetryStream
+from models.stream.telemetry import TelemetryStream
 
 START_SECONDS = 60
 STOP_SECONDS = 20

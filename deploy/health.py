@@ -33,8 +33,8 @@ def worker() -> str | None:
     Told of all workers together, since they share the shards. While Postgres or Redis is away they are well: they
     wait, and to start them anew would mend nothing.
     """
-    from models.facts import look_closely
-    from models.health import check_readiness, wrongs
+    from models.health.readiness import check_readiness, wrongs
+    from models.health.snapshot import look_closely
     from models.settings import load_settings
 
     wrong = wrongs(check_readiness(look_closely(load_settings())))

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 
 from devstack.server import libpq_url
-from models.keys import SCOPES, Rights, create_key, new_key_text
+from models.access.keys import SCOPES, Rights, create_key, new_key_text
 
 NAME = "make up"
 

@@ -9,11 +9,11 @@ import sqlalchemy
 from alembic import context
 
 from models.database import connection_options
-from models.partitions import ensure_partitions
+from models.schema.tables import metadata
 from models.settings import SettingsError, load_settings
-from models.tables import metadata
+from models.storage.partitions import ensure_partitions
 
-# Partitions are made and dropped by models/partitions.py, not by migrations.
+# Partitions are made and dropped by models/storage/partitions.py, not by migrations.
 _MIGRATIONS_LOCK = 0x6D696772  # "migr"
 _STATEMENT_SECONDS = 600
 

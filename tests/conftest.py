@@ -36,7 +36,7 @@ def servers() -> Iterator[Servers]:
         server.running(redis_server.prepare(Path(folder))) as redis_url,
     ):
         os.environ.update(DATABASE_URL=database_url, REDIS_URL=redis_url, LOG_LEVEL="WARNING")
-        # What is not about keys goes without; tests/test_keys.py asks for them.
+        # What is not about keys goes without; tests/access/test_keys.py asks for them.
         os.environ.update(AUTH="off", ALLOW_INSECURE="1")
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, check=True)
         yield Servers(database_url, redis_url)
@@ -98,7 +98,7 @@ def client(app):
 @pytest.fixture
 def alive(held, broker):
     """Beat, a worker and a sweep, as if just heard."""
-    from models.heartbeats import BEAT, SWEEP, WORKER, Heartbeats
+    from models.observability.heartbeats import BEAT, SWEEP, WORKER, Heartbeats
 
     for who in (BEAT, SWEEP, f"{WORKER}celery@test/1"):
         Heartbeats(broker).note(who)
@@ -124,8 +124,8 @@ def with_settings(app):
     opened = []
 
     def change(**values):
-        from models.connections import Connections
-        from models.stream import TelemetryStream
+        from models.resources import Connections
+        from models.stream.telemetry import TelemetryStream
 
         settings = replace(before.settings, **values)
         changed = Connections(settings, before.database, TelemetryStream(settings))
@@ -150,7 +150,7 @@ def refresh(app, with_settings):
 def new_key(database, refresh):
     """Makes a key: `new_key("ingest", device_prefix="A-")`; returns its text."""
 
-    from models.keys import Rights, create_key
+    from models.access.keys import Rights, create_key
 
     def make(*scopes: str, lasts: timedelta | None = None, **rights) -> str:
         text = create_key(database, Rights("test", scopes, **rights), lasts=lasts)

@@ -2,34 +2,21 @@
 
 from flask import Flask
 
-from models.connections import connect_web
-from models.logs import configure_logs
+from models.observability.logs import configure_logs
+from models.resources import connect_web
 from models.settings import Settings, SettingsError, load_settings
-from webapp import (
-    alerts,
-    analytics,
-    auth,
-    commands,
-    device_settings,
-    devices,
-    errors,
-    exports,
-    express,
-    fleet,
-    headers,
-    ingest,
-    json,
-    limits,
-    mapping,
-    metrics,
-    openapi,
-    requests,
-    series,
-    service,
-    sessions,
-    tariffs,
-)
-from webapp.extensions import new_breaker
+from webapp import alerts, commands, exports, openapi, service
+from webapp.analytics import fleet, series, sessions, tariffs
+from webapp.analytics import performance as analytics
+from webapp.devices import live as devices
+from webapp.devices import mapping
+from webapp.devices import settings as device_settings
+from webapp.http import auth, errors, headers, limits, metrics
+from webapp.http import encoding as json
+from webapp.http import request_log as requests
+from webapp.http.resources import new_breaker
+from webapp.ingest import fast_door as express
+from webapp.ingest import views as ingest
 
 
 def create_app(settings: Settings | None = None) -> Flask:

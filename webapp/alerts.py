@@ -3,13 +3,13 @@
 from flask import Blueprint, request
 from marshmallow import RAISE, Schema, fields, post_load, validate
 
-from models.analytics.alerts import KINDS, OVER, STATES, acknowledge, get_alert, list_alerts, shown
-from webapp.auth import binding, require_devices
-from webapp.bodies import read_json
-from webapp.errors import ApiError
-from webapp.extensions import database
-from webapp.paging import decode_cursor, page
-from webapp.schemas import PageSchema, device_id
+from models.alerts.lifecycle import KINDS, OVER, STATES, acknowledge, get_alert, list_alerts, shown
+from webapp.http.auth import binding, require_devices
+from webapp.http.bodies import read_json
+from webapp.http.errors import ApiError
+from webapp.http.paging import decode_cursor, page
+from webapp.http.resources import database
+from webapp.ingest.schemas import PageSchema, device_id
 
 bp = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
 

@@ -11,14 +11,14 @@ import structlog
 from flask import Blueprint, Flask, Response, current_app, request
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from models.export import PATIENCE_SECONDS, Selection, copy_csv, export_connection
-from models.parquet import to_parquet
+from models.exports.csv_copy import PATIENCE_SECONDS, Selection, copy_csv, export_connection
+from models.exports.parquet import to_parquet
 from models.readings import KINDS
 from models.settings import Settings
-from webapp.auth import binding, require_devices
-from webapp.errors import ApiError
-from webapp.extensions import connections
-from webapp.schemas import DEVICE_ID_RULE, AnalyticsWindowSchema, WindowSchema, device_id
+from webapp.http.auth import binding, require_devices
+from webapp.http.errors import ApiError
+from webapp.http.resources import connections
+from webapp.ingest.schemas import DEVICE_ID_RULE, AnalyticsWindowSchema, WindowSchema, device_id
 
 bp = Blueprint("exports", __name__)
 

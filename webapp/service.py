@@ -2,12 +2,12 @@
 
 from flask import Blueprint, Response, redirect, request
 
-from models.facts import look
-from models.health import check_readiness, wrongs
+from models.health.readiness import check_readiness, wrongs
+from models.health.snapshot import look
 from models.version import VERSION
-from webapp.errors import error_response
-from webapp.extensions import connections
-from webapp.metrics import CONTENT_TYPE, render
+from webapp.http.errors import error_response
+from webapp.http.metrics import CONTENT_TYPE, render
+from webapp.http.resources import connections
 
 bp = Blueprint("service", __name__)
 

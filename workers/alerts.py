@@ -7,9 +7,9 @@ import redis
 import structlog
 from psycopg_pool import PoolTimeout
 
-from models.analytics import alerts
-from models.connections import Connections
+from models.alerts import lifecycle as alerts
 from models.readings import to_datetime
+from models.resources import Connections
 from workers.app import app, connections
 
 log = structlog.get_logger()

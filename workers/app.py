@@ -7,9 +7,9 @@ from functools import cache
 import redis
 from celery import Celery, signals
 
-from models.connections import Connections, connect_worker
-from models.heartbeats import BEAT, WORKER, Heartbeats, looking_client
-from models.logs import configure_logs
+from models.observability.heartbeats import BEAT, WORKER, Heartbeats, looking_client
+from models.observability.logs import configure_logs
+from models.resources import Connections, connect_worker
 from models.settings import load_settings
 
 app = Celery(

@@ -15,16 +15,16 @@ import redis
 import structlog
 from psycopg_pool import PoolTimeout
 
-from models.batch import NOTHING, Stored, store_entries
-from models.connections import Connections
 from models.database import is_passing
-from models.entry_ids import EntryId
-from models.history import MostlyRefused
-from models.metrics import step
-from models.positions import Position, create_position, lock_position, move_position, note_failure
-from models.reconcile import reconcile
-from models.stream import StreamEntry, TelemetryStream
-from models.stream_keys import FIELD
+from models.observability.metrics import step
+from models.resources import Connections
+from models.storage.divergence import reconcile
+from models.storage.history import MostlyRefused
+from models.storage.positions import Position, create_position, lock_position, move_position, note_failure
+from models.storage.writer import NOTHING, Stored, store_entries
+from models.stream.entry_ids import EntryId
+from models.stream.keys import FIELD
+from models.stream.telemetry import StreamEntry, TelemetryStream
 from workers.app import app, connections
 from workers.doorbell import ring
 from workers.metrics import BATCH_SECONDS, committing, count_failure

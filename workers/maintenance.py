@@ -7,13 +7,13 @@ import redis
 import structlog
 from psycopg_pool import PoolTimeout
 
-from models import partitions
-from models.analytics.outbox import forget_deliveries
-from models.direct import DIRECT_SHARD
-from models.heartbeats import SWEEP
-from models.positions import forget_batches
-from models.reconcile import shards_astray
+from models.alerts.outbox import forget_deliveries
+from models.observability.heartbeats import SWEEP
 from models.settings import MAX_SHARDS
+from models.storage import partitions
+from models.storage.direct import DIRECT_SHARD
+from models.storage.divergence import shards_astray
+from models.storage.positions import forget_batches
 from workers.app import app, connections, note
 from workers.doorbell import ring
 from workers.drain import drain_batch

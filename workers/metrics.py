@@ -13,10 +13,10 @@ from prometheus_client import Counter, Histogram, start_http_server
 from psycopg_pool import PoolTimeout
 
 from models.database import is_passing
-from models.exposition import role_registry, shared_folder
-from models.history import MostlyRefused
-from models.metrics import STEP_SECONDS, make_series, watch_pool
+from models.observability.exposition import role_registry, shared_folder
+from models.observability.metrics import STEP_SECONDS, make_series, watch_pool
 from models.settings import load_settings
+from models.storage.history import MostlyRefused
 from models.version import VERSION
 from workers.app import app, connections
 

@@ -8,7 +8,7 @@ import structlog
 from kombu.exceptions import OperationalError
 from psycopg_pool import PoolTimeout
 
-from models.analytics.rollups import steps
+from models.analytics.rollups.watermark import steps
 from workers.app import app, connections
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ import urllib3
 from celery.exceptions import SoftTimeLimitExceeded
 from psycopg_pool import PoolTimeout
 
-from models.analytics.outbox import Delivery, claim, note_delivered, note_failed
+from models.alerts.outbox import Delivery, claim, note_delivered, note_failed
 from models.settings import Settings
 from models.version import VERSION
 from workers.app import app, connections

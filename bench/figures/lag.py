@@ -14,7 +14,7 @@ from bench.bench import Bench
 from bench.load import clients
 from bench.measured import Goal, Value, percentile
 from bench.stack import ENGINE, Stack
-from models.entry_ids import EntryId, parse_entry_id, parse_receipt
+from models.stream.entry_ids import EntryId, parse_entry_id, parse_receipt
 
 RATES = (333, 3_000)  # readings a second
 CONNECTIONS = 128

@@ -18,7 +18,7 @@ from bench.fleet import vehicle_id
 from bench.load import clients, full_speed
 from bench.measured import Goal, Value, median
 from bench.stack import ENGINE
-from models.analytics.performance import get_performance
+from models.analytics.energy.performance import get_performance
 
 PATH = "/v1/analytics/performance/V-%05d"
 LABEL = "performance of a vehicle"

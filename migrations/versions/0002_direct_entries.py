@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Tells apart the entries of one millisecond; see models/direct.py.
+    # Tells apart the entries of one millisecond; see models/storage/direct.py.
     op.execute("create sequence direct_entries minvalue 0 maxvalue 99 cycle")
 
 

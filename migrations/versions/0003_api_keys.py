@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Read whole by every web process, and found by primary key; see models/keys.py.
+    # Read whole by every web process, and found by primary key; see models/access/keys.py.
     op.execute("""
         create table api_keys (
             id text primary key,

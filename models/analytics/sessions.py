@@ -7,13 +7,13 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import class_row
 
-from models.analytics.costs import Cost, get_costs
-from models.analytics.feeds import Asked
-from models.analytics.marks import mark_feed
-from models.analytics.performance import Performance, get_performances
-from models.analytics.registers import instants
-from models.bindings import Binding, bound_to
+from models.access.bindings import Binding, bound_to
+from models.analytics.energy.feeds import Asked
+from models.analytics.energy.performance import Performance, get_performances
+from models.analytics.energy.registers import instants
+from models.analytics.money.costs import Cost, get_costs
 from models.readings import VEHICLE
+from models.storage.stale_marks import mark_feed
 
 
 @dataclass(frozen=True)

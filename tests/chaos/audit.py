@@ -7,9 +7,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from models.direct import DIRECT_SHARD
-from models.entry_ids import parse_receipt
-from models.reconcile import _START
+from models.storage.direct import DIRECT_SHARD
+from models.storage.divergence import _START
+from models.stream.entry_ids import parse_receipt
 from tests.chaos import queries
 from tests.chaos.ledger import Ledger, Outcome
 from tests.chaos.stack import Stack

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 
-from models.entry_ids import EntryId, parse_receipt
+from models.stream.entry_ids import EntryId, parse_receipt
 
 
 class Outcome(Enum):

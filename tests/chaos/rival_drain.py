@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from models.stream import TelemetryStream
+from models.stream.telemetry import TelemetryStream
 from workers.app import connections
 from workers.drain import drain_batch
 

@@ -22,10 +22,10 @@ import urllib3
 from supervisor.xmlrpc import SupervisorTransport
 
 from devstack.server import bound_to_parent, free_port
-from models.entry_ids import EntryId, parse_entry_id
-from models.positions import list_positions
 from models.settings import load_settings
-from models.stream import TelemetryStream
+from models.storage.positions import list_positions
+from models.stream.entry_ids import EntryId, parse_entry_id
+from models.stream.telemetry import TelemetryStream
 from tests.chaos.kept_worker import ROOT, KeptWorker
 
 START_SECONDS = 60

@@ -4,20 +4,8 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from webapp.commands import (
-    alerts,
-    dead_letters,
-    devices,
-    doctor,
-    export,
-    keys,
-    load,
-    mapping,
-    partitions,
-    rollups,
-    simulate,
-    status,
-)
+from loadtool import load, simulate
+from webapp.commands import alerts, dead_letters, devices, doctor, export, keys, mapping, partitions, rollups, status
 
 
 def init_app(app: Flask) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from models.analytics.alerts import KINDS, OPEN, OVER, STATES, acknowledge, list_alerts, shown
+from models.alerts.lifecycle import KINDS, OPEN, OVER, STATES, acknowledge, list_alerts, shown
 from webapp.alerts import MAX_NOTE_LENGTH
 from webapp.commands.database import database
 from webapp.commands.output import print_table

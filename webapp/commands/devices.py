@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 from marshmallow import Schema, ValidationError, fields, validate
 
-from models.devices import list_devices, set_device
+from models.devices.settings import list_devices, set_device
 from models.readings import KINDS
 from webapp.commands.csv_lines import read_lines, refuse
 from webapp.commands.database import database
 from webapp.commands.output import print_table, progress
-from webapp.device_settings import DeviceSettingsSchema
-from webapp.devices import present_settings
-from webapp.schemas import device_id
+from webapp.devices.live import present_settings
+from webapp.devices.settings import DeviceSettingsSchema
+from webapp.ingest.schemas import device_id
 
 REQUIRED = ("kind", "deviceId")
 SETTINGS = ("register", "heartbeatSeconds", "name", "site", "ratedPowerKw")

@@ -5,9 +5,9 @@ import msgspec
 from flask.helpers import get_debug_flag
 from rich.text import Text
 
-from models.checks import Verdict
-from models.doctor import Finding, examine, is_healthy
-from models.facts import look_closely
+from models.health.checks import Verdict
+from models.health.doctor import Finding, examine, is_healthy
+from models.health.snapshot import look_closely
 from webapp.commands.database import settings_or_exit
 from webapp.commands.output import MARKS, console, new_table
 

@@ -10,12 +10,12 @@ import click
 import psycopg
 from marshmallow import ValidationError
 
-from models.export import Selection, copy_csv, estimate_rows, export_connection
-from models.parquet import to_parquet
+from models.exports.csv_copy import Selection, copy_csv, estimate_rows, export_connection
+from models.exports.parquet import to_parquet
 from models.readings import KINDS
 from webapp.commands.database import settings_or_exit
 from webapp.commands.output import Show, progress
-from webapp.schemas import DEVICE_ID, DEVICE_ID_RULE, AnalyticsWindowSchema, Timestamp
+from webapp.ingest.schemas import DEVICE_ID, DEVICE_ID_RULE, AnalyticsWindowSchema, Timestamp
 
 MIB = 1024 * 1024
 FORMATS = ("csv", "parquet")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from models.mapping import EndsTooEarly, map_vehicle, refresh_statistics
+from models.devices.mapping import EndsTooEarly, map_vehicle, refresh_statistics
 from webapp.commands.csv_lines import BadLine, read_lines, refuse
 from webapp.commands.database import database
 from webapp.commands.output import progress
-from webapp.schemas import MappingSchema
+from webapp.ingest.schemas import MappingSchema
 
 REQUIRED = ("vehicleId", "meterId")
 COLUMNS = (*REQUIRED, "from", "to")

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from models.checks import Verdict
+from models.health.checks import Verdict
 
 PLAIN_LINE_SECONDS = 5.0
 PLAIN_WIDTH = 160  # characters of a table that nobody's window bounds

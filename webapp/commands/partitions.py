@@ -2,7 +2,7 @@
 
 import click
 
-from models import partitions as days
+from models.storage import partitions as days
 from webapp.commands.database import database
 from webapp.commands.output import print_table
 

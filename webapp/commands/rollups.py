@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from models.analytics import rollups as hourly
+from models.analytics.rollups import watermark as hourly
 from webapp.commands.database import database
 from webapp.commands.output import progress
 

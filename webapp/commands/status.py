@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from models.checks import Check
-from models.facts import look_closely
-from models.health import check_readiness, wrongs
+from models.health.checks import Check
+from models.health.readiness import check_readiness, wrongs
+from models.health.snapshot import look_closely
+from models.health.status import MANY_DEAD_LETTERS, RATE_SECONDS, collect_figures
 from models.settings import Settings
-from models.status import MANY_DEAD_LETTERS, RATE_SECONDS, collect_figures
 from webapp.commands.database import settings_or_exit
 from webapp.commands.output import MARKS, console, new_table
 

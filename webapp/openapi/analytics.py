@@ -1,6 +1,7 @@
 """Performance."""
 
 from models.settings import Settings
+from webapp.ingest.schemas import AnalyticsWindowSchema, VehicleQuerySchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import (
     COST_FIELDS,
@@ -18,7 +19,6 @@ from webapp.openapi.components import (
 )
 from webapp.openapi.fields import IN_A_QUERY, query_parameters
 from webapp.openapi.operations import Operations, in_path, operation
-from webapp.schemas import AnalyticsWindowSchema, VehicleQuerySchema
 
 _WINDOW = {
     "from": "Start, included. Left out: 24 hours before `to`." + IN_A_QUERY,

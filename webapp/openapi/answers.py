@@ -1,8 +1,8 @@
 """Headers, and the answers that many operations share: what went wrong."""
 
 from models.settings import Settings
-from webapp.limits import HEADERS as LIMIT_HEADERS
-from webapp.mapping import MAX_BODY_BYTES as MAX_MAPPING_BYTES
+from webapp.devices.mapping import MAX_BODY_BYTES as MAX_MAPPING_BYTES
+from webapp.http.limits import HEADERS as LIMIT_HEADERS
 from webapp.openapi.components import COUNT, TEXT, schema
 
 _READINGS = ", in readings where readings are sent, else in requests"

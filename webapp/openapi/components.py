@@ -1,8 +1,8 @@
 """The shapes of bodies and answers."""
 
 from models.settings import Settings
+from webapp.ingest.schemas import MappingSchema, MeterReadingSchema, VehicleReadingSchema
 from webapp.openapi.fields import object_schema, properties
-from webapp.schemas import MappingSchema, MeterReadingSchema, VehicleReadingSchema
 
 # ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,7 +1,7 @@
 """What is known of a device beside its readings."""
 
-from webapp.device_settings import MAX_BODY_BYTES, DeviceSettingsSchema
-from webapp.devices import KINDS_IN_PATHS
+from webapp.devices.live import KINDS_IN_PATHS
+from webapp.devices.settings import MAX_BODY_BYTES, DeviceSettingsSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import DEVICE_SETTINGS, METER_ID, VEHICLE_ID, record, schema
 from webapp.openapi.fields import object_schema

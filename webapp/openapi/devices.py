@@ -1,11 +1,11 @@
 """Live state and history."""
 
-from webapp.devices import KINDS_IN_PATHS
+from webapp.devices.live import KINDS_IN_PATHS
+from webapp.ingest.schemas import HistoryPageSchema, LivePageSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import METER_ID, VEHICLE_ID, page_of, schema
 from webapp.openapi.fields import IN_A_QUERY, query_parameters
 from webapp.openapi.operations import Operations, in_path, operation
-from webapp.schemas import HistoryPageSchema, LivePageSchema
 
 _WINDOW = {
     "from": "Readings from then on." + IN_A_QUERY,

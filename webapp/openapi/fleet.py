@@ -1,7 +1,7 @@
 """The fleet."""
 
 from models.settings import Settings
-from webapp.fleet import STATUSES, FleetSchema, FleetVehiclesSchema, TrendSchema
+from webapp.analytics.fleet import STATUSES, FleetSchema, FleetVehiclesSchema, TrendSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import COST_FIELDS, COUNT, TIME, VEHICLE_ID, or_null, record, said, schema
 from webapp.openapi.fields import query_parameters

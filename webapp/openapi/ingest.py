@@ -3,12 +3,12 @@
 import json
 
 from models.settings import Settings
-from webapp.ingest import PATHS
+from webapp.ingest.schemas import AtomicSchema
+from webapp.ingest.views import PATHS
 from webapp.openapi.answers import answer
 from webapp.openapi.components import RECEIPT, schema
 from webapp.openapi.fields import query_parameters
 from webapp.openapi.operations import Operations, in_path, operation
-from webapp.schemas import AtomicSchema
 
 _METER = {"type": "meter", "meterId": "M001", "kwhConsumedAc": 0.125, "voltage": 230.4}
 _VEHICLE = {"type": "vehicle", "vehicleId": "V001", "kwhDeliveredDc": 0.11, "batteryTemp": 26.5, "soc": 81.0}

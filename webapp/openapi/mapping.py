@@ -1,10 +1,10 @@
 """Which meter feeds which vehicle."""
 
+from webapp.ingest.schemas import MappingPageSchema, MappingPairSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import page_of, record, schema
 from webapp.openapi.fields import query_parameters
 from webapp.openapi.operations import Operations, operation
-from webapp.schemas import MappingPageSchema, MappingPairSchema
 
 
 def operations() -> Operations:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from webapp.limits import HEADERS as LIMIT_HEADERS
+from webapp.http.limits import HEADERS as LIMIT_HEADERS
 
 Operations = Iterator[tuple[str, str, dict]]  # path, method, the operation object
 

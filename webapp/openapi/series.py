@@ -1,13 +1,13 @@
 """What a device did, bucket by bucket."""
 
-from models.analytics.buckets import MAX_BUCKETS, zone_names
+from models.analytics.energy.buckets import MAX_BUCKETS, zone_names
 from models.readings import KINDS, Kind
-from webapp.devices import KINDS_IN_PATHS
+from webapp.analytics.series import SeriesSchema
+from webapp.devices.live import KINDS_IN_PATHS
 from webapp.openapi.answers import answer
 from webapp.openapi.components import COUNT, METER_ID, TEXT, TIME, VEHICLE_ID, or_null, record, said, schema
 from webapp.openapi.fields import IN_A_QUERY, query_parameters
 from webapp.openapi.operations import Operations, in_path, operation
-from webapp.series import SeriesSchema
 
 _QUERY = {
     "from": "Start, included. Left out: 24 hours before `to`." + IN_A_QUERY,

@@ -1,5 +1,6 @@
 """Charging sessions."""
 
+from webapp.analytics.sessions import MAX_BODY_BYTES, MAX_ID, SessionEndSchema, SessionPageSchema, SessionStartSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import (
     COST_FIELDS,
@@ -18,7 +19,6 @@ from webapp.openapi.components import (
 )
 from webapp.openapi.fields import object_schema, query_parameters
 from webapp.openapi.operations import Operations, in_path, operation
-from webapp.sessions import MAX_BODY_BYTES, MAX_ID, SessionEndSchema, SessionPageSchema, SessionStartSchema
 
 _ID = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
 _SOC = {"type": ["number", "null"], "minimum": 0, "maximum": 100}

@@ -1,13 +1,13 @@
 """What a kWh costs at each site."""
 
-from models.analytics.buckets import zone_names
-from models.analytics.tariffs import DAYS
+from models.analytics.energy.buckets import zone_names
+from models.analytics.money.tariffs import DAYS
+from webapp.analytics.tariffs import PeriodSchema, TariffSchema
+from webapp.ingest.schemas import PageSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import ENERGY_COST, LOSS_COST, MONEY, TEXT, VEHICLE_ID, page_of, record, said, schema
 from webapp.openapi.fields import object_schema, query_parameters
 from webapp.openapi.operations import Operations, in_path, operation
-from webapp.schemas import PageSchema
-from webapp.tariffs import PeriodSchema, TariffSchema
 
 _SITE = {**VEHICLE_ID, "description": "as in the `site` of meters", "example": "depot-north"}
 _PRICE = {"type": "number", "minimum": 0, "description": "money a kWh"}

@@ -1,0 +1,118 @@
+"""Readings out of history, as many as there are: one COPY, in constant memory, as fast as Postgres writes it.
+
+An export shows history as it stood when it began: what is stored meanwhile is not in it. It has every submission,
+repeats and corrections too, in an order that is free: day by day (UTC), and within a day as the readings were
+stored; of devices that are named, device by device in the order of time.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Timer
+
+import psycopg
+
+from models.access.bindings import Binding, bound_to
+from models.database import CONNECT_SECONDS, connection_options
+from models.readings import Kind
+from models.settings import Settings
+
+BLOCK_BYTES = 256 * 1024
+# A backend whose statement should have ended so long ago is terminated.
+PATIENCE_SECONDS = 5
+_ROLE = "export"
+_APPLICATION = f"energy-{_ROLE}"
+# Fixed width, to the microsecond, and faster than what can be made of the text of a time. The session is in UTC.
+_RFC3339 = """to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+# One process and no scan that joins another's half-way: the order is that of the table, and ingest keeps its cores.
+_SESSION = "-c synchronize_seqscans=off -c max_parallel_workers_per_gather=0 -c default_transaction_read_only=on"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Readings of a kind with start <= timestamp < end: of these devices, or without any of all that are bound."""
+
+    kind: Kind
+    start: datetime
+    end: datetime
+    device_ids: tuple[str, ...] = ()
+    binding: Binding | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the HTTP contract, in the order of the columns."""
+        return (self.kind.device_field, "timestamp", "receivedAt", *self.kind.value_fields)
+
+
+@contextmanager
+def export_connection(settings: Settings) -> Iterator[psycopg.Connection]:
+    """A connection of its own: an export may last for an hour, and the pool is for short questions.
+
+    Whatever happens, it is over EXPORT_SECONDS from now. Raises psycopg.OperationalError.
+    """
+    options = connection_options(_ROLE, settings.export_seconds)
+    options["options"] += f" {_SESSION}"
+    with psycopg.connect(settings.database_url, **options) as connection:
+        # A backend that waits for its client to read heeds no statement_timeout, and no cancel: only its termination.
+        pid = connection.info.backend_pid
+        watchdog = Timer(settings.export_seconds + PATIENCE_SECONDS, _terminate, [settings, pid])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield connection
+        finally:
+            watchdog.cancel()
+
+
+def estimate_rows(connection: psycopg.Connection, selection: Selection) -> int:
+    """About how many readings that will be: what the planner makes of the partitions' statistics."""
+    query, values = _query(selection, [selection.kind.device_column])
+    (plan,) = connection.execute(f"explain (format json) {query}", values).fetchone()
+    return plan[0]["Plan"]["Plan Rows"]
+
+
+def copy_csv(connection: psycopg.Connection, selection: Selection, *, header: bool) -> Iterator[bytes]:
+    """CSV in blocks of whole lines; times are RFC 3339 in UTC, an unknown value is empty.
+
+    Closed before its end it cancels the query. Raises psycopg.OperationalError, at any block.
+    """
+    column = selection.kind.device_column
+    times = (_RFC3339.format("recorded_at"), _RFC3339.format("received_at"))
+    shown = zip((column, *times, *selection.kind.value_columns), selection.columns, strict=True)
+    query, values = _query(selection, [f'{expression} as "{name}"' for expression, name in shown])
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"copy ({query}) to stdout (format csv, header {header})", values) as lines,
+    ):
+        block = bytearray()
+        for line in lines:
+            block += line
+            if len(block) >= BLOCK_BYTES:
+                yield bytes(block)
+                block.clear()
+        if block:
+            yield bytes(block)
+
+
+def _query(selection: Selection, expressions: list[str]) -> tuple[str, list]:
+    column = selection.kind.device_column
+    where, values = bound_to(column, selection.binding)
+    where += ["recorded_at >= %s", "recorded_at < %s"]
+    values += [selection.start, selection.end]
+    order = ""
+    if selection.device_ids:
+        # Index: {kind}_readings_history_covering, in its own order.
+        where.append(f"{column} = any(%s)")
+        values.append(sorted(set(selection.device_ids)))
+        order = f"order by {column}, recorded_at, received_at"
+    query = f"select {', '.join(expressions)} from {selection.kind.history} where {' and '.join(where)} {order}"
+    return query, values
+
+
+def _terminate(settings: Settings, pid: int) -> None:
+    with suppress(psycopg.Error), psycopg.connect(settings.database_url, connect_timeout=CONNECT_SECONDS) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and application_name = %s",
+            [pid, _APPLICATION],
+        )

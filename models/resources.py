@@ -1,0 +1,30 @@
+"""What a process holds open: its settings, its pool of Postgres connections, its stream."""
+
+from dataclasses import dataclass
+
+from psycopg_pool import ConnectionPool
+
+from models.database import open_web_pool, open_worker_pool
+from models.settings import Settings
+from models.stream.telemetry import TelemetryStream
+
+
+@dataclass(frozen=True)
+class Connections:
+    settings: Settings
+    database: ConnectionPool
+    stream: TelemetryStream
+
+    def close(self) -> None:
+        self.database.close()
+        self.stream.close()
+
+
+def connect_web(settings: Settings) -> Connections:
+    """For a web process or a command. Open after a fork: the pool has threads and sockets of its own."""
+    return Connections(settings, open_web_pool(settings), TelemetryStream(settings))
+
+
+def connect_worker(settings: Settings) -> Connections:
+    """For a worker process. Open after a fork."""
+    return Connections(settings, open_worker_pool(settings), TelemetryStream(settings))

@@ -1,0 +1,130 @@
+"""Each shard's position in the stream, and the batches that moved it there.
+
+The position moves in the transaction that stores the readings, and its row lock is the fence between two
+drains of one shard. (The pattern: Apache Kafka's consumer documentation, "Storing Offsets Outside Kafka".)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import dict_row
+
+from models.stream.entry_ids import EntryId, parse_entry_id
+
+# How long a shard that can't be stored is left alone before it is tried again.
+REST_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Position:
+    """`resting`: the shard failed a moment ago, for a reason that another try won't change so soon."""
+
+    entry_id: EntryId
+    previous_entry_id: EntryId
+    resting: bool
+
+
+def lock_position(connection: psycopg.Connection, shard: int) -> Position | None:
+    """Takes the shard for this transaction; None where another drain has it, or it has no position yet."""
+    row = connection.execute(
+        f"""select entry_id, previous_entry_id, coalesce(failed_at > now() - interval '{REST_SECONDS} s', false)
+            from ingest_positions where shard = %s for update skip locked""",
+        [shard],
+    ).fetchone()
+    return Position(parse_entry_id(row[0]), parse_entry_id(row[1]), row[2]) if row else None
+
+
+def create_position(connection: psycopg.Connection, shard: int) -> bool:
+    """Gives the shard its position before the first entry; False where it has one. A transaction of its own."""
+    with connection.transaction():
+        created = connection.execute("insert into ingest_positions (shard) values (%s) on conflict do nothing", [shard])
+    return created.rowcount == 1
+
+
+def move_position(
+    connection: psycopg.Connection, shard: int, entries: list[EntryId], *, readings: int, dead_letters: int
+) -> None:
+    """Moves the position behind the last of these entries and records that the batch held them."""
+    connection.execute(
+        """update ingest_positions
+           set previous_entry_id = entry_id, entry_id = %s, moved_at = now(), failure = null, failed_at = null
+           where shard = %s""",
+        [str(entries[-1]), shard],
+    )
+    record_batch(connection, shard, entries, readings=readings, dead_letters=dead_letters)
+
+
+def record_batch(
+    connection: psycopg.Connection, shard: int, entries: list[EntryId], *, readings: int, dead_letters: int
+) -> None:
+    numbers = [entry.number for entry in entries]
+    connection.execute(
+        """insert into ingest_batches (shard, last_entry, first_entry, entries, readings, dead_letters)
+           values (%s, %s, %s, %s, %s, %s)""",
+        [shard, numbers[-1], numbers[0], numbers, readings, dead_letters],
+    )
+
+
+def adopt_entry(
+    connection: psycopg.Connection, shard: int, entry: EntryId, *, readings: int, dead_letters: int
+) -> None:
+    """Adds an entry from before the position, which no batch held, to the batch in whose range it falls."""
+    added = connection.execute(
+        """update ingest_batches
+           set entries = entries || %(number)s, first_entry = least(first_entry, %(number)s),
+               readings = readings + %(readings)s, dead_letters = dead_letters + %(dead_letters)s
+           where shard = %(shard)s and last_entry =
+             (select min(last_entry) from ingest_batches where shard = %(shard)s and last_entry >= %(number)s)""",
+        {"shard": shard, "number": entry.number, "readings": readings, "dead_letters": dead_letters},
+    ).rowcount
+    if not added:
+        record_batch(connection, shard, [entry], readings=readings, dead_letters=dead_letters)
+
+
+def stored_entries(connection: psycopg.Connection, shard: int, entries: Iterable[EntryId]) -> set[EntryId]:
+    """Which of these entries a committed batch held, as far back as batches are kept.
+
+    Batches of a shard do not overlap: an entry can only be in the first one that ends at or after it, which the
+    key of ingest_batches finds.
+    """
+    by_number = {entry.number: entry for entry in entries}
+    found = connection.execute(
+        """select number
+           from unnest(%s::int8[]) as asked (number)
+           cross join lateral (select entries from ingest_batches where shard = %s and last_entry >= number
+                               order by last_entry limit 1) as batch
+           where number = any(batch.entries)""",
+        [list(by_number), shard],
+    ).fetchall()
+    return {by_number[number] for (number,) in found}
+
+
+def note_failure(connection: psycopg.Connection, shard: int, failure: str) -> None:
+    """Says why the shard does not move, until it moves again."""
+    connection.execute("update ingest_positions set failure = %s, failed_at = now() where shard = %s", [failure, shard])
+
+
+def note_went_back(connection: psycopg.Connection, shard: int) -> None:
+    connection.execute("update ingest_positions set went_back_at = now() where shard = %s", [shard])
+
+
+def list_positions(connection: psycopg.Connection) -> list[dict]:
+    """Every shard that was ever drained, with its entry id, last move, failure and the time it went back."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            """select shard, entry_id, previous_entry_id, moved_at, failure, failed_at, went_back_at
+               from ingest_positions order by shard"""
+        )
+        .fetchall()
+    )
+
+
+def forget_batches(connection: psycopg.Connection, shard: int, before: datetime) -> int:
+    """Removes the records of batches whose last entry is older than `before`; their receipts answer 404 then."""
+    oldest_kept = EntryId(int(before.timestamp() * 1000), 0)
+    return connection.execute(
+        "delete from ingest_batches where shard = %s and last_entry < %s", [shard, oldest_kept.number]
+    ).rowcount

@@ -1,0 +1,27 @@
+"""The keys of the telemetry stream, and the one field of its entries.
+
+Keys of shard n (the braces keep a shard's keys on one node of a cluster):
+
+    telemetry:{n}                 stream; an entry is one field, `v1`, holding an encoded `Entry`
+    telemetry:{n}:stored          id of the newest entry that is in Postgres, written when the stream is trimmed
+    telemetry:{n}:token:<token>   what was appended under this token (models/stream/admission.py)
+    telemetry:{n}:bucket:<owner>  what an API key may still bring (models/access/limits.py)
+"""
+
+FIELD = b"v1"
+
+
+def stream_key(shard: int) -> str:
+    return f"telemetry:{{{shard}}}"
+
+
+def stored_key(shard: int) -> str:
+    return f"telemetry:{{{shard}}}:stored"
+
+
+def token_key(shard: int, token: str) -> str:
+    return f"telemetry:{{{shard}}}:token:{token}"
+
+
+def bucket_key(shard: int, owner: str) -> str:
+    return f"telemetry:{{{shard}}}:bucket:{owner}"

@@ -1,0 +1,129 @@
+"""The telemetry stream, both its ends: the web appends entries, the drain reads and trims them.
+
+An entry's life: appended by `append` (the answer to the device waits for Redis to have it on its append-only
+file), read by the drain with `read_after`, stored in Postgres together with the shard's new position, and only
+then removed by `trim`. Nothing else removes an entry. The keys are in models/stream/keys.py.
+"""
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models.settings import MAX_SHARDS, Settings
+from models.stream.admission import Appended, Conditions
+from models.stream.appender import Append, Appender
+from models.stream.entry_ids import EntryId, parse_entry_id
+from models.stream.keys import FIELD, stored_key, stream_key
+
+StreamEntry = tuple[EntryId, dict[bytes, bytes]]
+
+# Out of memory Redis refuses the marks of a trim too, unless its script has written before: it removes first.
+# One that comes late, after another drain went on, finds another mark than its own and leaves that alone.
+_TRIM = """
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+if (redis.call('GET', KEYS[2]) or '0-0') == ARGV[3] then redis.call('SET', KEYS[2], ARGV[2]) end
+"""
+
+
+class TelemetryStream:
+    """A process's connections to the stream. Connects at the first use; safe to share between threads.
+
+    Open it after a fork. Readers raise redis.RedisError where Redis is away.
+    """
+
+    def __init__(self, settings: Settings):
+        self.shards = settings.stream_shards
+        self._appender = Appender(settings)
+        self._redis = redis.Redis.from_url(
+            settings.redis_url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=settings.redis_timeout_seconds,
+            socket_connect_timeout=settings.redis_timeout_seconds,
+            socket_keepalive=True,
+            max_connections=1000,
+        )
+        self._trim_script = self._redis.register_script(_TRIM)
+
+    def close(self) -> None:
+        self._appender.close()
+        self._redis.close()
+
+    # ── The web's end ────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, payload: bytes, shard: int | None = None, conditions: Conditions | None = None) -> Appended:
+        """Puts one entry into the stream, or says why not; into any shard, where none is named.
+
+        The conditions' token makes the append happen once however often it is asked for within its time to live; a
+        repeat returns the first entry and the first answer. Its charge is taken out of the owner's bucket, by the
+        first append under a token alone. Conditions need their shard: what they name is there.
+        Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused (nothing was taken) or OutcomeUnknown.
+        If the process dies here, the entry is in the stream once or not at all.
+        """
+        return self._appender.append(Append(payload, shard, conditions))
+
+    # ── The drain's end ──────────────────────────────────────────────────────────────────────────────────────
+
+    def read_after(self, shard: int, entry_id: EntryId, count: int) -> list[StreamEntry]:
+        """Up to `count` entries that come after `entry_id`, oldest first."""
+        found = self._redis.xrange(stream_key(shard), min=f"({entry_id}", count=count)
+        return [(parse_entry_id(id_), fields) for id_, fields in found]
+
+    def trim(self, shard: int, entry_id: EntryId, *, mark: EntryId) -> None:
+        """Removes the entries up to and with `entry_id`, which Postgres has, and marks that it has them.
+
+        `mark` is the one that this replaces; where another stands by now, another drain went on, and it stays.
+        """
+        keys = [stream_key(shard), stored_key(shard)]
+        self._trim_script(keys=keys, args=[str(entry_id.next), str(entry_id), str(mark)])
+
+    def remove(self, shard: int, entries: list[EntryId]) -> None:
+        """Removes single entries that Postgres has."""
+        self._redis.xdel(stream_key(shard), *map(str, entries))
+
+    def stored_mark(self, shard: int) -> EntryId | None:
+        """The newest entry that the stream knows to be stored; None in a stream that was never trimmed."""
+        mark = self._redis.get(stored_key(shard))
+        return parse_entry_id(mark) if mark else None
+
+    def raise_last_id(self, shard: int, entry_id: EntryId) -> None:
+        """Makes every id given from now on greater than `entry_id`, whatever Redis's clock says."""
+        key = stream_key(shard)
+        if not self._redis.exists(key):
+            self._redis.xadd(key, {FIELD: b""}, id=str(entry_id))
+            self._redis.xdel(key, str(entry_id))
+        elif self.last_id(shard) < entry_id:
+            self._redis.execute_command("XSETID", key, str(entry_id))
+
+    def last_id(self, shard: int) -> EntryId:
+        """The last id the stream gave, of whatever became of that entry; 0-0 where there is no stream."""
+        try:
+            return parse_entry_id(self._redis.xinfo_stream(stream_key(shard))["last-generated-id"])
+        except redis.ResponseError:
+            return EntryId(0, 0)
+
+    # ── Looking on ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def backlog(self, shard: int) -> int:
+        """Entries in the shard's stream: what is not yet in Postgres, and for a moment what was just stored."""
+        return self._redis.xlen(stream_key(shard))
+
+    def oldest(self, shard: int) -> EntryId | None:
+        """The oldest entry of the shard's stream, None where it is empty."""
+        found = self._redis.xrange(stream_key(shard), count=1)
+        return parse_entry_id(found[0][0]) if found else None
+
+    def known_shards(self) -> list[int]:
+        """The configured shards, and those beyond them that still hold a stream."""
+        beyond = range(self.shards, MAX_SHARDS)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for shard in beyond:
+                pipeline.exists(stream_key(shard))
+            found = pipeline.execute()
+        return [*range(self.shards), *(shard for shard, exists in zip(beyond, found, strict=True) if exists)]
+
+    def contains(self, shard: int, entry_id: EntryId) -> bool:
+        return bool(self._redis.xrange(stream_key(shard), min=str(entry_id), max=str(entry_id), count=1))
+
+    def ping(self) -> None:
+        """Raises redis.RedisError where Redis does not answer."""
+        self._redis.ping()

@@ -1,0 +1,217 @@
+"""What a key may bring and ask for: exact, in readings, however many requests bring them and at whatever time."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import redis
+
+from models.access.keys import rotate_key, split_key
+from models.access.limits import Allowance, Charge, Limit, LimitReached, RequestLimits
+from models.stream.admission import Conditions
+from models.stream.telemetry import TelemetryStream
+from tests.access.test_keys import TELEMETRY, bearer, post
+from tests.conftest import meter
+
+# So slow that nothing flows in while a test runs, however slow the day.
+SLOW = 0.001
+
+
+@pytest.fixture(autouse=True)
+def _drained(drain_all):
+    yield
+    drain_all()
+
+
+def readings(count: int) -> list[dict]:
+    return [meter(f"M{number}") for number in range(count)]
+
+
+def told(answer) -> tuple[str, ...]:
+    return tuple(answer.headers.get(f"RateLimit-{name}") for name in ("Limit", "Remaining", "Reset"))
+
+
+def test_readings_are_counted_one_by_one_over_several_requests(client, new_key):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
+    remaining = []
+    for count in (3, 3, 3, 1):
+        answer = post(client, text, readings(count))
+        assert answer.status_code == 202
+        remaining.append(told(answer)[:2])
+    assert remaining == [("10", "7"), ("10", "4"), ("10", "1"), ("10", "0")]
+    refused = post(client, text, meter())
+    assert (refused.status_code, refused.json["statusCode"]) == (429, 429)
+    assert told(refused)[:2] == ("10", "0")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 1001
+    assert int(refused.headers["RateLimit-Reset"]) > 9000
+
+
+def test_a_batch_above_the_burst_passes_a_full_bucket_and_delays_the_next(client, new_key):
+    text = new_key("ingest", readings_per_second=1.0, readings_burst=10)
+    answer = post(client, text, readings(500))
+    assert (answer.status_code, told(answer)[:2]) == (202, ("10", "0"))
+    refused = post(client, text, meter())
+    assert refused.status_code == 429
+    assert 400 < int(refused.headers["Retry-After"]) <= 491
+
+
+def test_refused_readings_are_not_counted(client, new_key):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
+    assert told(post(client, text, [meter(), {}, {}]))[1] == "9"
+    assert post(client, text, [{}] * 50).status_code == 422
+    assert told(post(client, text, meter()))[1] == "8"
+
+
+def test_a_replay_costs_nothing_and_is_answered_by_an_empty_bucket(client, new_key):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=2)
+    rows, named = readings(2), {"Idempotency-Key": "one"}
+    first = post(client, text, rows, headers=named)
+    assert post(client, text, meter()).status_code == 429
+    again = post(client, text, rows, headers=named)
+    assert (again.status_code, again.headers["Idempotent-Replay"], again.json) == (202, "true", first.json)
+    assert told(again)[:2] == ("2", "0")
+
+
+def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new_key, broker):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
+    post(client, text, meter())
+    named = {"Idempotency-Key": "later"}
+    assert post(client, text, meter(), headers=named).status_code == 429
+    broker.delete(*broker.keys("telemetry:*:bucket:*"))
+    answer = post(client, text, meter(), headers=named)
+    assert answer.status_code == 202
+    assert "Idempotent-Replay" not in answer.headers
+
+
+def test_the_limit_is_exact_under_concurrency(app, new_key):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=30)
+    statuses, start = [], threading.Barrier(20)
+
+    def send() -> None:
+        client = app.test_client()
+        start.wait()
+        for _ in range(3):
+            statuses.append(post(client, text, meter()).status_code)
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (statuses.count(202), statuses.count(429)) == (30, 30)
+
+
+def test_a_limit_is_the_keys_own_and_shared_with_the_key_that_replaces_it(client, new_key, database, refresh):
+    one, two, free = (
+        new_key("ingest", readings_per_second=SLOW, readings_burst=2),
+        new_key("ingest", readings_per_second=SLOW, readings_burst=2),
+        new_key("ingest"),
+    )
+    assert [post(client, one).status_code for _ in range(3)] == [202, 202, 429]
+    assert [post(client, two).status_code for _ in range(2)] == [202, 202]
+    replacement = rotate_key(database, split_key(one)[0], overlap=timedelta(hours=1))
+    refresh()
+    assert post(client, replacement).status_code == 429
+    unlimited = post(client, free)
+    assert (unlimited.status_code, told(unlimited)) == (202, (None, None, None))
+
+
+def test_a_key_without_a_burst_may_bring_a_minutes_readings_at_once(client, new_key):
+    assert told(post(client, new_key("ingest", readings_per_second=2.0)))[0] == "120"
+
+
+# ── The bucket ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_bucket_fills_with_time(held, broker):
+    """By Redis's clock: the bucket is told what it would hold some seconds later."""
+    stream = TelemetryStream(held.settings)
+    limit = Limit(per_second=2.0, burst=10)
+    charge = Charge("owner", limit, readings=10)
+    assert stream.append(b"x", 0, Conditions(charge=charge)).allowance.remaining == 0
+    with pytest.raises(LimitReached) as refused:
+        stream.append(b"x", 0, Conditions(charge=charge))
+    assert refused.value.allowance.wait_seconds == 1
+    key = "telemetry:{0}:bucket:owner"
+    full_at = float(broker.get(key))
+    assert 0 < broker.pttl(key) <= 5_001
+    broker.set(key, full_at - 3_000)  # three seconds: six readings
+    assert 6 <= 10 - (full_at - 3_000 - _now_ms(broker)) / 500 <= 10
+    again = stream.append(b"x", 0, Conditions(charge=Charge("owner", limit, readings=1)))
+    assert again.allowance.remaining >= 5
+    stream.close()
+
+
+def _now_ms(broker: redis.Redis) -> float:
+    seconds, microseconds = broker.time()
+    return seconds * 1000 + microseconds / 1000
+
+
+def test_what_a_bucket_tells():
+    limit = Limit(per_second=10.0, burst=100)
+    for full_in_ms, remaining, reset, wait in (
+        (0, 100, 0, 1),
+        (5_000, 50, 5, 1),
+        (10_000, 0, 10, 1),
+        (12_500, 0, 13, 3),
+    ):
+        allowance = Allowance(limit, full_in_ms)
+        assert (allowance.remaining, allowance.full_in_seconds, allowance.wait_seconds) == (remaining, reset, wait)
+
+
+def test_an_append_without_a_limit_touches_no_bucket(held, broker):
+    stream = TelemetryStream(held.settings)
+    stream.append(b"x", 0)
+    assert not broker.keys("*bucket*")
+    stream.close()
+
+
+# ── The read side ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_requests_of_the_read_side_are_counted_by_key(client, new_key):
+    text, other = new_key("read", requests_per_second=SLOW), new_key("read", requests_per_second=SLOW)
+    first = client.get("/v1/vehicles", headers=bearer(text))
+    assert (first.status_code, told(first)[:2]) == (200, ("1", "0"))
+    for path in ("/v1/meters", "/v1/analytics/performance/V1", "/metrics", "/v1/telemetry/receipts/0-1-0"):
+        refused = client.get(path, headers=bearer(text))
+        assert refused.status_code == 429, path
+        assert int(refused.headers["Retry-After"]) >= 1
+    assert client.get("/v1/vehicles", headers=bearer(other)).status_code == 200
+    assert client.get("/health/live", headers=bearer(text)).status_code == 200
+
+
+def test_the_setting_holds_for_keys_without_a_limit_of_their_own(client, new_key, with_settings):
+    text, own = new_key("read"), new_key("read", requests_per_second=1000.0)
+    with_settings(auth="required", read_requests_per_second=SLOW)
+    assert [client.get("/v1/vehicles", headers=bearer(text)).status_code for _ in range(2)] == [200, 429]
+    assert [client.get("/v1/vehicles", headers=bearer(own)).status_code for _ in range(2)] == [200, 200]
+
+
+def test_posting_readings_takes_nothing_from_the_read_side(client, new_key):
+    text = new_key("ingest", "read", requests_per_second=SLOW)
+    assert [post(client, text).status_code for _ in range(3)] == [202] * 3
+    assert client.get("/v1/vehicles", headers=bearer(text)).status_code == 200
+
+
+def test_reads_pass_while_redis_is_away(app, client, new_key, held, monkeypatch):
+    from dataclasses import replace
+
+    away = RequestLimits(replace(held.settings, redis_url="redis://127.0.0.1:1/0"))
+    monkeypatch.setitem(app.extensions, "request_limits", away)
+    text = new_key("read", requests_per_second=SLOW)
+    assert [client.get("/v1/vehicles", headers=bearer(text)).status_code for _ in range(3)] == [200] * 3
+
+
+def test_answers_about_limits_are_as_documented(client, new_key):
+    document = client.get("/openapi.json").json
+    headers = document["components"]["responses"]["429"]["headers"]
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
+    accepted, refused = post(client, text), post(client, text)
+    named = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
+    described = document["paths"][TELEMETRY]["post"]["responses"]
+    assert named <= set(described["202"]["headers"])
+    assert named < set(accepted.headers.keys())
+    assert named | {"Retry-After"} <= set(headers)
+    assert named | {"Retry-After"} <= set(refused.headers.keys())
+    assert {"401", "403", "429", "503"} <= described.keys()

@@ -1,0 +1,35 @@
+"""Roll-ups for tests: rolled up at once, whatever the clock says, and read as they stand."""
+
+from datetime import datetime, timedelta
+
+import psycopg
+
+from models.analytics.rollups.watermark import SETTLE_SECONDS, steps
+
+HEARTBEAT = 60
+
+
+def roll_up(database: psycopg.Connection, until: datetime) -> None:
+    """Moves the watermark to `until` and works off every mark, also of hours that would rest for a while."""
+    for _ in range(2):  # the first run makes marks of its own
+        database.execute("update rollup_marks set marked_at = marked_at - interval '1 hour'")
+        for _ in steps(database, now=until + timedelta(seconds=SETTLE_SECONDS), heartbeat_seconds=HEARTBEAT):
+            pass
+
+
+def begin_at(database: psycopg.Connection, start: datetime) -> None:
+    """As if everything before `start` was rolled up, and there was nothing."""
+    database.execute("insert into rollup_state (marked_until, rolled_until) values (%(at)s, %(at)s)", {"at": start})
+
+
+def rolled(database: psycopg.Connection, kind: str) -> dict[tuple[str, datetime], tuple]:
+    """The rows of a kind by device and hour: kWh, readings, implausible, and the others in their order."""
+    columns = {
+        "meter": "kwh, readings, implausible, voltage_sum",
+        "vehicle": """kwh, readings, implausible, battery_temp_sum, battery_temp_max, soc_sum, soc_readings, ac_kwh,
+                      fed_readings, shared, fed_by, fed_kwh""",
+    }[kind]
+    return {
+        (device, hour): tuple(values)
+        for device, hour, *values in database.execute(f"select {kind}_id, hour, {columns} from {kind}_hourly")
+    }

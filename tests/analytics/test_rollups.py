@@ -1,0 +1,272 @@
+"""Roll-ups: when the watermark moves, what leaves a mark, and what two at a time can't do to each other."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from models.analytics.rollups import pending_marks as settling
+from models.analytics.rollups.watermark import get_state, rebuild, steps, target
+from models.devices.settings import set_device
+from models.readings import METER, Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
+from models.storage import partitions
+from models.storage import stale_marks as marks
+from models.storage.stale_marks import announce, mark
+from models.storage.writer import store_entries
+from models.stream.entry_ids import EntryId
+from models.stream.telemetry import FIELD
+from tests.analytics.rolling import HEARTBEAT, begin_at, roll_up, rolled
+from tests.conftest import meter, vehicle
+from workers import rollups as tasks
+
+HOUR = timedelta(hours=1)
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
+
+
+def marked(database) -> list[tuple]:
+    return database.execute(
+        "select kind, device_ids, nullif(from_hour, '-infinity'), to_hour from rollup_marks order by id"
+    ).fetchall()
+
+
+def store(connection, number: int, meters=(), vehicles=()) -> None:
+    """In the caller's transaction, by the way of every reading."""
+    entry = Entry(
+        [MeterReading(name, to_microseconds(at), kwh, 230.0) for name, at, kwh in meters],
+        [VehicleReading(name, to_microseconds(at), kwh, 25.0, None) for name, at, kwh in vehicles],
+    )
+    store_entries(connection, 0, 1, [(EntryId(1_800_000_000_000 + number, 0), {FIELD: encode_entry(entry)})])
+
+
+# ── The watermark ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_watermark_is_a_whole_minute_behind_the_clock():
+    assert target(NOON + timedelta(minutes=5, seconds=59)) == NOON + timedelta(minutes=4)
+
+
+def test_the_first_run_rolls_up_all_of_history(database, send):
+    old = NOON - timedelta(days=300)
+    send(meter(at=old, kwhConsumedAc=3), meter(at=NOON, kwhConsumedAc=2), vehicle(at=old + 5 * HOUR))
+    assert get_state(database).watermark is None
+    roll_up(database, NOON + timedelta(minutes=30))
+    state = get_state(database)
+    assert (state.watermark, state.marks) == (NOON + timedelta(minutes=30), 0)
+    assert rolled(database, "meter") == {
+        ("M001", old.replace(minute=0)): (3, 1, 0, 230),
+        ("M001", NOON): (2, 1, 0, 230),
+    }
+    assert [hour for _, hour in rolled(database, "vehicle")] == [old + 5 * HOUR]
+
+
+def test_what_is_recorded_after_the_watermark_waits_for_it(database, send):
+    begin_at(database, NOON)
+    send(meter(at=NOON + timedelta(minutes=10), kwhConsumedAc=1), meter(at=NOON + timedelta(minutes=40)))
+    assert marked(database) == []
+    roll_up(database, NOON + timedelta(minutes=30))
+    assert rolled(database, "meter") == {("M001", NOON): (1, 1, 0, 230)}
+    roll_up(database, NOON + HOUR)
+    assert rolled(database, "meter") == {("M001", NOON): (2.5, 2, 0, 460)}
+
+
+def test_one_process_at_a_time_does_a_step(database, held):
+    begin_at(database, NOON)
+    with held.database.connection() as other, other.transaction():
+        other.execute("select pg_advisory_xact_lock(%s)", [0x726F6C6C])
+        roll_up(database, NOON + HOUR)
+        assert get_state(database).watermark == NOON
+    roll_up(database, NOON + HOUR)
+    assert get_state(database).watermark == NOON + HOUR
+
+
+def test_the_task_brings_the_watermark_to_the_clock(database, broker):
+    begin_at(database, datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 3 * HOUR)
+    tasks.roll_up()
+    assert get_state(database).watermark >= target(datetime.now(UTC)) - timedelta(minutes=1)
+    assert broker.llen("maintenance") == 0
+
+
+def test_a_task_that_is_behind_rings_for_itself_behind_what_waits(database, broker, monkeypatch):
+    monkeypatch.setattr(tasks, "TICK_SECONDS", 0)
+    begin_at(database, NOON)
+    tasks.roll_up()
+    assert get_state(database).watermark == NOON + HOUR
+    assert broker.llen("maintenance") == 1
+
+
+def test_a_step_that_dies_is_done_again(database, send, monkeypatch):
+    begin_at(database, NOON)
+    send(meter(at=NOON))
+    database.execute("alter table vehicle_hourly rename to gone")
+    try:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            roll_up(database, NOON + HOUR)
+    finally:
+        database.execute("alter table gone rename to vehicle_hourly")
+    assert (get_state(database).watermark, rolled(database, "meter")) == (NOON, {})
+    roll_up(database, NOON + HOUR)
+    assert len(rolled(database, "meter")) == 1
+
+
+# ── Marks ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_late_reading_is_marked_with_it_and_then_counts(database, send):
+    begin_at(database, NOON)
+    late = NOON - timedelta(minutes=10)
+    send(meter(at=late, kwhConsumedAc=4), meter("M002", at=late), meter(at=NOON), vehicle(at=late - HOUR))
+    assert [(kind, set(devices), *hours) for kind, devices, *hours in marked(database)] == [
+        ("meter", {"M001", "M002"}, NOON - HOUR, NOON),
+        ("vehicle", {"V001"}, NOON - 2 * HOUR, NOON - HOUR),
+    ]
+    roll_up(database, NOON)
+    assert rolled(database, "meter")["M001", NOON - HOUR][:2] == (4, 1)
+    send(meter(at=late, kwhConsumedAc=5))  # a correction
+    roll_up(database, NOON)
+    assert rolled(database, "meter")["M001", NOON - HOUR][:2] == (5, 1)
+    assert marked(database) == []
+
+
+def test_many_late_devices_of_an_hour_are_one_mark_that_rests_while_it_is_loaded(database, send, monkeypatch):
+    monkeypatch.setattr(marks, "MAX_DEVICES", 2)
+    begin_at(database, NOON)
+    send(*(meter(f"M{n}", at=NOON - HOUR) for n in range(3)))
+    assert marked(database) == [("meter", None, NOON - HOUR, NOON)]
+    list(steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
+    assert rolled(database, "meter") == {}
+    database.execute("update rollup_marks set marked_at = now() - interval '6 s'")
+    list(steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
+    assert len(rolled(database, "meter")) == 3
+
+
+def test_a_mark_that_is_too_much_for_a_step_is_worked_off_in_several(database, send, monkeypatch):
+    names = [f"V{n}" for n in range(50)]
+    begin_at(database, NOON - 2 * HOUR)
+    send(*(vehicle(name, at=NOON - HOUR) for name in names))
+    roll_up(database, NOON)
+    database.execute("update vehicle_hourly set kwh = -1")
+    monkeypatch.setattr(settling, "DEVICE_HOURS_PER_STEP", 10)
+    mark(database, "vehicle", names, None, None)
+    work = steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT)
+    next(work), next(work)
+    assert 0 < len(marked(database)[0][1]) < 50
+    list(work)
+    assert {row[0] for row in rolled(database, "vehicle").values()} == {1.2}
+
+
+def test_dead_letters_that_come_back_are_marked_too(database, held):
+    from models.storage.dead_letters import DeadLetter, bury
+    from models.storage.replay import replay_batch
+
+    begin_at(database, NOON)
+    reading = {"meterId": "M001", "timestamp": (NOON - HOUR).isoformat(), "kwhConsumedAc": 2.0, "voltage": 230.0}
+    bury(database, [DeadLetter(0, EntryId(1, 0), "meter", "test", NOON, entry_readings=1, row=0, reading=reading)])
+    assert replay_batch(database, 1).replayed == 1
+    assert marked(database) == [("meter", ["M001"], NOON - HOUR, NOON)]
+
+
+def test_roll_ups_of_history_that_was_dropped_stay(database, send):
+    send(meter(at=NOON - timedelta(days=400)), vehicle(at=NOON - timedelta(days=400)), vehicle(at=NOON))
+    roll_up(database, NOON + HOUR)
+    before = rolled(database, "vehicle")
+    assert len(before) == 2
+    database.execute("truncate meter_readings_history_older, vehicle_readings_history_older")
+    mark(database, "vehicle", ["V001"], None, None)
+    roll_up(database, NOON + HOUR)
+    list(rebuild(database, None, None, heartbeat_seconds=HEARTBEAT))
+    assert rolled(database, "vehicle") == before
+
+
+# ── Races ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, held):
+    """It read where marks begin before the watermark moved: so the watermark waits for it to commit."""
+    begin_at(database, NOON)
+    is_stored, may_commit = threading.Event(), threading.Event()
+
+    def drain():
+        with held.database.connection() as connection, connection.transaction():
+            store(connection, 1, meters=[("M001", NOON + timedelta(minutes=10), 7.0)])  # not late: no mark
+            is_stored.set()
+            may_commit.wait(20)
+
+    draining = threading.Thread(target=drain)
+    draining.start()
+    assert is_stored.wait(20)
+    assert not announce(database, NOON + HOUR, patience_seconds=0.1), "the drain is not waited for"
+    roll_up_gives_up(database)
+    # One that begins now knows, and is not held up by the one who waits.
+    with held.database.connection() as other, other.transaction():
+        store(other, 2, meters=[("M002", NOON + timedelta(minutes=20), 1.0)])
+    assert marked(database) == [("meter", ["M002"], NOON, NOON + HOUR)]
+    may_commit.set()
+    draining.join()
+    roll_up(database, NOON + HOUR)
+    assert {name: row[0] for (name, _), row in rolled(database, "meter").items()} == {"M001": 7, "M002": 1}
+
+
+def roll_up_gives_up(database) -> None:
+    """The watermark stays where it is as long as a transaction is there that may not know of its move."""
+    list(steps(database, now=NOON + HOUR + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
+    assert get_state(database).watermark == NOON
+
+
+def test_drains_and_roll_ups_at_once_miss_nothing(database, held):
+    """Two threads store readings of the minutes at the watermark, while a third moves it on as fast as it can."""
+    begin_at(database, NOON)
+    stop = threading.Event()
+
+    def drain(shard: int):
+        for number in range(120):
+            at = NOON + timedelta(minutes=number // 2)
+            with held.database.connection(timeout=20) as connection, connection.transaction():
+                store(connection, shard * 1_000 + number, meters=[(f"M{shard}", at, 1.0)], vehicles=[("V", at, 1.0)])
+
+    def advance():
+        with psycopg.connect(held.settings.database_url, autocommit=True, options="-c timezone=UTC") as connection:
+            minute = 0
+            while not stop.is_set():
+                minute = min(minute + 1, 60)
+                now = NOON + timedelta(minutes=minute, seconds=60)
+                list(steps(connection, now=now, heartbeat_seconds=HEARTBEAT))
+
+    threads = [threading.Thread(target=drain, args=[shard]) for shard in (1, 2)]
+    rolling = threading.Thread(target=advance)
+    for thread in (*threads, rolling):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    rolling.join()
+    roll_up(database, NOON + HOUR)
+    # Of each minute one instant counts, whoever stored it, and however often.
+    assert {name: row[:2] for (name, _), row in rolled(database, "meter").items()} == {"M1": (60, 60), "M2": (60, 60)}
+    assert [row[:2] for row in rolled(database, "vehicle").values()] == [(60, 60)]
+
+
+def test_the_first_day_is_that_of_either_kind(database):
+    assert partitions.first_day(database) <= datetime.now(UTC).date() - timedelta(days=7)
+
+
+def test_a_late_reading_of_a_register_changes_the_hour_of_the_next_one(database, send):
+    set_device(database, METER, "M001", {"register": "cumulative"})
+    begin_at(database, NOON - 4 * HOUR)
+    send(*(meter(at=NOON + n * HOUR, kwhConsumedAc=kwh) for n, kwh in ((-3, 100), (0, 110))))
+    roll_up(database, NOON + HOUR)
+    assert {hour: row[0] for (_, hour), row in rolled(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}
+    send(meter(at=NOON - 2 * HOUR, kwhConsumedAc=104))
+    roll_up(database, NOON + HOUR)
+    found = {hour: row[0] for (_, hour), row in rolled(database, "meter").items()}
+    assert found == {NOON - 3 * HOUR: 0, NOON - 2 * HOUR: 4, NOON: 6}
+
+
+def test_a_register_that_is_set_counts_what_was_rolled_up_anew(database, send):
+    begin_at(database, NOON - 4 * HOUR)
+    send(*(meter(at=NOON + n * HOUR, kwhConsumedAc=kwh) for n, kwh in ((-3, 100), (0, 110))))
+    roll_up(database, NOON + HOUR)
+    set_device(database, METER, "M001", {"register": "cumulative"})
+    assert get_state(database).marks == 1
+    roll_up(database, NOON + HOUR)
+    assert {hour: row[0] for (_, hour), row in rolled(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}

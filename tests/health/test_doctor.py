@@ -1,0 +1,155 @@
+"""`flask doctor`: of each thing what was found, why it matters and how to mend it. Broken states: test_health.py."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from models.health import remedies as advice
+from models.health.checks import Verdict
+from models.health.doctor import examine, is_healthy
+from models.health.snapshot import Facts, look
+from tests.analytics.rolling import begin_at
+from tests.conftest import ROOT
+
+DOCUMENT = (ROOT / "docs/doctor.md").read_text()
+
+
+@pytest.fixture
+def facts(held, alive, database) -> Facts:
+    begin_at(database, datetime.now(UTC))
+    return look(held)
+
+
+def examined(facts: Facts, debug: bool = False, **settings) -> dict[str, tuple[str, str]]:
+    """Name to verdict and what was found."""
+    facts = replace(facts, settings=replace(facts.settings, **settings))
+    return {f.name: (f.check.verdict, f.check.detail) for f in examine(facts, debug=debug)}
+
+
+def test_a_healthy_engine_has_one_warning_here_and_strict_minds_it(facts, runner, alive):
+    findings = examine(facts, debug=False)
+    # The tests run without keys, on a machine of their own.
+    assert {f.name for f in findings if f.check.verdict is not Verdict.GOOD} == {"keys"}
+    assert is_healthy(findings, strict=False)
+    assert not is_healthy(findings, strict=True)
+    assert runner.invoke(args=["doctor"]).exit_code == 0
+    assert runner.invoke(args=["doctor", "--strict"]).exit_code == 1
+
+
+def test_it_says_of_each_what_why_and_how(runner, alive):
+    findings = json.loads(runner.invoke(args=["doctor", "--json"]).stdout)["findings"]
+    assert {finding["name"] for finding in findings} == set(advice.ADVICE)
+    assert all(finding["found"] and finding["why"] and finding["mend"] for finding in findings)
+    printed = runner.invoke(args=["doctor"]).output
+    assert "mend: set AUTH=required" in printed
+    for finding in findings:
+        assert finding["name"] in printed
+
+
+def test_each_check_is_documented():
+    for name in advice.ADVICE:
+        assert f"| {name} |" in DOCUMENT, name
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [("always", "good"), ("everysec", "warning"), ("no", "wrong"), (None, "unknown")],
+)
+def test_appendfsync_is_judged_by_what_it_costs(facts, found, verdict):
+    assert examined(replace(facts, redis=replace(facts.redis, appendfsync=found)))["appendfsync"][0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "info", "verdict"),
+    [
+        ("append-only file", {"aof_last_write_status": "err"}, "wrong"),
+        ("append-only file", {"aof_last_bgrewrite_status": "err"}, "warning"),
+        ("maxmemory", {"maxmemory": 0}, "warning"),
+        ("maxmemory", {"used_memory": 81, "maxmemory": 100}, "warning"),
+        ("maxmemory", {"used_memory": 91, "maxmemory": 100}, "wrong"),
+        ("maxmemory-policy", {"maxmemory_policy": "volatile-ttl"}, "wrong"),
+        ("redis version", {"redis_version": "6.0.16"}, "wrong"),
+        ("redis version", {"redis_version": "10.1.0"}, "good"),
+        ("redis", {"role": "slave"}, "wrong"),
+    ],
+)
+def test_redis_is_judged_by_what_it_tells(facts, name, info, verdict):
+    told = replace(facts.redis, info=facts.redis.info | info)
+    assert examined(replace(facts, redis=told))[name][0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "verdict"),
+    [
+        ("postgres version", {"version": 140012}, "wrong"),
+        ("postgres", {"is_standby": True}, "wrong"),
+        ("time zone", {"session_time_zone": "Europe/Berlin"}, "wrong"),
+        ("partitions", {"days_ahead": 3}, "warning"),
+        ("clocks", {"ahead_seconds": 1.5}, "warning"),
+        ("clocks", {"ahead_seconds": -6.0}, "wrong"),
+    ],
+)
+def test_postgres_is_judged_by_what_it_tells(facts, name, values, verdict):
+    assert examined(replace(facts, postgres=replace(facts.postgres, **values)))[name][0] == verdict
+
+
+@pytest.mark.parametrize(("setting", "value"), [("full_page_writes", "off"), ("synchronous_commit", "off")])
+def test_each_durable_setting_is_judged(facts, setting, value):
+    settings = facts.postgres.settings | {setting: value}
+    assert examined(replace(facts, postgres=replace(facts.postgres, settings=settings)))[setting][0] == "wrong"
+
+
+def test_the_servers_own_time_zone_is_told(held, alive, database):
+    database.execute("alter database energy set timezone = 'Europe/Berlin'")
+    try:
+        verdict, found = examined(look(held))["time zone"]
+        assert verdict == "warning"
+        assert "Europe/Berlin" in found
+    finally:
+        database.execute("alter database energy reset timezone")
+
+
+def test_commits_that_a_database_does_not_wait_for_are_found(held, alive, database, runner):
+    database.execute("alter database energy set synchronous_commit = off")
+    try:
+        findings = json.loads(runner.invoke(args=["doctor", "--json"]).stdout)["findings"]
+        assert [f["name"] for f in findings if f["verdict"] == "wrong"] == ["synchronous_commit"]
+    finally:
+        database.execute("alter database energy reset synchronous_commit")
+
+
+def test_keys_are_required_but_on_a_machine_of_its_own(facts):
+    assert examined(facts, auth="required")["keys"][0] == "good"
+    assert examined(facts, auth="off")["keys"][0] == "warning"
+    assert examined(facts, auth="off", redis_url="redis://redis.example:6379/0")["keys"][0] == "wrong"
+
+
+def test_the_debugger_is_found(held, alive):
+    assert examined(look(held), debug=True)["debug"] == ("wrong", "FLASK_DEBUG is on")
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "webapp", "doctor", "--json"],
+        cwd=ROOT, env=os.environ | {"FLASK_DEBUG": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert [f["name"] for f in json.loads(done.stdout)["findings"] if f["verdict"] == "wrong"] == ["debug"]
+
+
+def test_shards_given_up_that_still_hold_entries_are_told(held, alive, broker):
+    broker.xadd("telemetry:{7}", {"v1": b""})
+    verdict, found = examined(look(held))["shards"]
+    assert verdict == "warning"
+    assert "shard 7 with 1" in found
+    broker.delete("telemetry:{7}")
+
+
+def test_wrong_settings_end_it_with_their_names(runner, app, monkeypatch):
+    monkeypatch.setenv("STREAM_SHARDS", "many")
+    for command in ("doctor", "status"):
+        done = runner.invoke(args=[command])
+        assert done.exit_code == 1
+        assert "STREAM_SHARDS" in done.output

@@ -1,0 +1,264 @@
+"""`make bench`: what it computes and prints is right, it takes what it says, and it leaves nothing behind."""
+
+import gzip
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from bench import BenchError, fleet, report
+from bench.__main__ import take
+from bench.bench import Bench, Skipped
+from bench.figures import FIGURES, QUICK, copy_rows, gzip_ndjson
+from bench.load.client import Client, Plan
+from bench.measured import Goal, Value, number, percentile
+from bench.ratios import RATIOS, ratios
+from bench.watch import Look, pace
+from tests.conftest import ROOT
+from webapp.ingest.decoding import Bounds, decode
+
+NOON = datetime(2026, 2, 3, 12, 0, tzinfo=UTC)
+DOCUMENT = (ROOT / "docs/benchmarks.md").read_text()
+
+
+def told(*values: Value) -> str:
+    """The table as a terminal shows it."""
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(report.table(values))
+    return shown.get()
+
+
+# ── What is computed ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("samples", "percent", "expected"),
+    [([5], 50, 5), ([5], 99, 5), ([3, 1, 2], 50, 2), ([1, 2, 3, 4], 50, 2), (range(1, 101), 99, 99), ([1, 9], 100, 9)],
+)
+def test_a_percentile_is_the_nearest_rank(samples, percent, expected):
+    assert percentile(list(samples), percent) == expected
+
+
+def test_without_samples_there_is_no_percentile():
+    with pytest.raises(ValueError, match="no samples"):
+        percentile([], 50)
+
+
+def test_a_goal_is_met_at_its_bound():
+    assert Goal(least=20).is_met(20)
+    assert not Goal(least=20).is_met(19.99)
+    assert Goal(most=30).is_met(30)
+    assert not Goal(most=30).is_met(30.01)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(123456.7, "123,457"), (0.2613, "0.261"), (3.44, "3.44"), (114.2, "114")])
+def test_a_number_has_the_digits_that_a_person_reads(value, shown):
+    assert number(value) == shown
+
+
+def test_the_pace_is_taken_from_commit_to_commit_after_the_warm_up():
+    # Lumps of 100 at 1, 3, 5 and 7 s: the first comes before the warm-up is over, the looks end after the last.
+    looks = [Look(at / 10, 100 * ((at + 10) // 20), 0) for at in range(81)]
+    found = pace(SimpleNamespace(looks=looks, usages=[]))
+    assert found.stored_per_second == pytest.approx(50)
+    assert found.samples == [50, 50]
+
+
+def test_a_pace_needs_two_commits():
+    looks = [Look(float(at), 5 if at > 3 else 0, 0) for at in range(8)]
+    with pytest.raises(BenchError, match="not two batches"):
+        pace(SimpleNamespace(looks=looks, usages=[]))
+
+
+def test_a_ratio_needs_both_of_its_values():
+    bulk, copied = Value("bulk.stored", "", 100.0, "/s"), Value("copy.rows", "", 400.0, "/s")
+    assert ratios([bulk]) == []
+    (found,) = ratios([bulk, copied])
+    assert (found.value, found.unit, found.is_met) == (25.0, "%", False)
+    assert ratios([bulk, Value("copy.rows", "", None, "")]) == []
+
+
+def test_a_goal_that_a_share_of_the_data_can_not_show_is_for_a_whole_run():
+    values = [Value("performance.plain_sql", "", 3.0, "ms"), Value("performance.sql", "", 1.0, "ms")]
+    (whole,), (quick,) = ratios(values), ratios(values, is_quick=True)
+    assert (whole.is_met, quick.is_met) == (False, None)
+
+
+# ── What is sent ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("ndjson", [False, True])
+def test_the_minutes_bring_each_device_once_a_minute_and_all_is_accepted(ndjson):
+    minutes = fleet.Minutes(NOON, 10_000, ndjson=ndjson)
+    bounds = Bounds(NOON - timedelta(days=1), NOON + timedelta(days=1))
+    found = [decode(minutes.body(n), kind=None, ndjson=ndjson, bounds=bounds, max_readings=10_000) for n in range(4)]
+    assert all(body.accepted == 10_000 and not body.rejected for body in found)
+    readings = [reading[:2] for body in found for reading in (*body.meters, *body.vehicles)]
+    assert len(set(readings)) == 2 * fleet.DEVICES
+    assert len({at for _, at in readings}) == 2
+
+
+def test_a_compressed_pool_holds_what_the_minutes_do(tmp_path):
+    file = tmp_path / "pool"
+    gzip_ndjson.write_pool(file, NOON, 3, lambda *_: None)
+    with file.open("rb") as pool:
+        bodies = [gzip.decompress(pool.read(int(length))) for length in iter(pool.readline, b"")]
+    minutes = fleet.Minutes(NOON, gzip_ndjson.READINGS, ndjson=True)
+    assert bodies == [minutes.body(n) for n in range(3)]
+
+
+def test_what_the_raw_copy_sends_arrives(database):
+    day = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+    recorded, received = day, day + timedelta(seconds=1)
+    copy_rows._encoded(database)(copy_rows._wire(recorded), copy_rows._wire(received))
+    rows = database.execute(
+        "select count(*), count(distinct meter_id), min(recorded_at), max(received_at) from meter_readings_history"
+    ).fetchone()
+    assert rows == (fleet.PAIRS, fleet.PAIRS, recorded, received)
+    said = fleet.said(7, 0)
+    row = database.execute(
+        "select kwh_delivered_dc, battery_temp, soc from vehicle_readings_history where vehicle_id = %s",
+        [fleet.vehicle_id(7)],
+    ).fetchone()
+    assert row == (said.dc, said.temperature, said.soc)
+
+
+# ── The client that keeps to a rate ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def slow_server():
+    """Answers each request after a while, one after the other, on one connection."""
+    answer = b'HTTP/1.1 202 Accepted\r\nContent-Length: 20\r\n\r\n{"receipt": "1-2-3"}'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while connection.recv(65_536):
+                    threading.Event().wait(0.05)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def test_an_answers_time_counts_from_when_its_request_was_due(slow_server):
+    # 100 a second over one connection that takes 50 ms: each is due 10 ms after the one before, sent 40 ms later.
+    plan = Plan(slow_server, "key", "singles", connections=1, rate=100, count=5, keep_receipts=True)
+    found = Client(plan).run()
+    assert dict(found.statuses) == {202: 5}
+    for number_, (answer, late) in enumerate(zip(found.answers, found.late, strict=True)):
+        assert late >= 40 * number_ - 1
+        assert answer >= late + 49
+    assert [receipt for _, receipt in found.receipts] == ["1-2-3"] * 5
+
+
+# ── What is shown ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_table_says_what_was_measured_and_whether_the_goal_is_met():
+    shown = told(
+        Value("a", "bulk readings stored", 98_816.4, "/s", Goal(least=120_000), note="web 72%"),
+        Value("b", "the SQL alone", 0.41, "ms", Goal(most=1)),
+        Value("c", "fleet summary", None, "", note="skipped: no such endpoint", is_skipped=True),
+    )
+    assert re.search(r"bulk readings stored +98,816/s +≥ 120,000 +no +web 72%", shown)
+    assert re.search(r"the SQL alone +0\.41 ms +≤ 1 +yes", shown)
+    assert re.search(r"fleet summary +– +skipped: no such endpoint", shown)
+
+
+def test_the_json_holds_each_value_with_its_goal_and_its_samples():
+    values = [Value("a", "A", 2.0, "ms", Goal(most=1), samples=[1.0, 2.0]), Value("b", "B", None, "", note="failed")]
+    whole = json.loads(report.as_json(values, {"cores": 2}, {"bulk": 0.01}, NOON, is_quick=True))
+    assert whole["started"] == "2026-02-03T12:00:00+00:00"
+    assert (whole["quick"], whole["machine"], whole["other_programs"]) == (True, {"cores": 2}, {"bulk": 0.01})
+    first, second = whole["figures"]
+    assert first["goal"] == {"most": 1}
+    assert (first["samples"], first["met"], first["unit"]) == ([1.0, 2.0], False, "ms")
+    assert (second["value"], second["goal"], second["met"], second["note"]) == (None, None, None, "failed")
+
+
+def test_a_machine_that_others_use_is_said_so():
+    assert "bulk 80%" in report.disturbance({"bulk": 0.8, "lag": 0.01})
+    assert "lag" not in report.disturbance({"bulk": 0.8, "lag": 0.01})
+    assert report.disturbance({"bulk": 0.01}) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "note", "is_skipped"),
+    [
+        (BenchError("nothing was stored"), "failed: nothing was stored", False),
+        (KeyError("soc"), "failed: .*KeyError: 'soc'", False),
+        (Skipped("no such endpoint"), "skipped: no such endpoint", True),
+    ],
+)
+def test_a_figure_that_can_not_be_taken_is_shown_with_the_reason(monkeypatch, error, note, is_skipped):
+    def fail(_):
+        raise error
+
+    monkeypatch.setitem(FIGURES, "bulk", SimpleNamespace(__doc__="Bulk: …", measure=fail))
+    (value,) = take(Bench(stack=None, is_quick=True, tell=lambda *_: None), "bulk")
+    assert (value.label, value.value, value.is_skipped) == ("Bulk", None, is_skipped)
+    assert re.match(note, value.note, re.DOTALL)
+
+
+# ── What is documented ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_says_what_it_means_here_and_in_the_document(name):
+    assert len(FIGURES[name].__doc__) > 80
+    assert f"| `{name}` |" in DOCUMENT
+
+
+def test_no_figure_is_documented_that_is_not_there():
+    assert set(re.findall(r"^\| `([a-z]+)` \|", DOCUMENT, re.MULTILINE)) == set(FIGURES)
+
+
+def test_the_short_form_takes_what_the_goals_of_its_ratios_need():
+    assert set(QUICK) <= set(FIGURES)
+    with_goals = {ratio.numerator.split(".")[0] for ratio in RATIOS if ratio.goal} - {"three"}
+    assert with_goals <= set(QUICK)
+
+
+# ── The whole of it ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_unknown_figure_is_refused_with_those_there_are():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--only", "bulk,speed"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "no such figure: speed; there are: decode, " in done.stderr
+
+
+def test_a_figure_is_taken_against_a_stack_of_its_own_and_nothing_stays(tmp_path):
+    # Not in pytest's folder: for root that is closed to the user that Postgres then runs as.
+    with tempfile.TemporaryDirectory(prefix="energy-") as home:
+        os.chmod(home, 0o755)
+        variables = {**os.environ, "ENERGY_HOME": home, "STREAM_SHARDS": "nonsense of the shell"}
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "--quick", "--only", "redis", "--results", str(tmp_path)],
+            cwd=ROOT,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert os.listdir(home) == []
+    (file,) = tmp_path.iterdir()
+    values = {value["key"]: value["value"] for value in json.loads(file.read_text())["figures"]}
+    assert values["redis.piped"] > values["redis.appends"] > 100
+    assert "raw: Redis, one append a round trip" in done.stdout

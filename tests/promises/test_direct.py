@@ -1,0 +1,63 @@
+"""Writing without Redis: straight into Postgres, by the same batch writer, each reading once."""
+
+from dataclasses import replace
+
+import pytest
+
+from models.resources import Connections
+from models.storage import direct
+from models.stream.telemetry import TelemetryStream
+from tests.conftest import meter, vehicle
+
+
+@pytest.fixture
+def redis_away(app):
+    """The application with Redis out of reach and the fallback on."""
+    before = app.extensions["connections"]
+    settings = replace(before.settings, redis_url="redis://127.0.0.1:1/0", ingest_fallback="direct")
+    app.extensions["connections"] = Connections(settings, before.database, TelemetryStream(settings))
+    yield
+    app.extensions["connections"] = before
+
+
+def test_without_redis_a_request_is_stored_directly_and_its_receipt_says_so(client, database, redis_away):
+    answer = client.post("/v1/telemetry", json=[meter(), vehicle(), {}])
+    assert (answer.status_code, answer.json["accepted"], answer.json["rejected"]) == (202, 2, 1)
+    assert database.execute("select count(*) from meter_readings_history").fetchone()[0] == 1
+    assert client.get("/v1/vehicles/V001").json["soc"] == 50
+    receipt = answer.json["receipt"]
+    assert client.get(f"/v1/telemetry/receipts/{receipt}").json["state"] == "stored"
+    assert client.get(f"/v1/telemetry/receipts/{receipt[:-1]}999").status_code == 503  # Redis might know
+
+
+def test_a_request_with_a_key_waits_for_redis_which_knows_the_keys(client, database, redis_away):
+    answer = client.post("/v1/telemetry", json=meter(), headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 503
+    assert database.execute("select count(*) from meter_readings_history").fetchone()[0] == 0
+
+
+def test_the_direct_writers_are_bounded(client, database, redis_away):
+    for _ in range(direct.DIRECT_WRITERS):
+        assert direct._writers.acquire(blocking=False)
+    try:
+        assert client.post("/v1/telemetry", json=meter()).status_code == 503
+    finally:
+        for _ in range(direct.DIRECT_WRITERS):
+            direct._writers.release()
+    assert client.post("/v1/telemetry", json=meter()).status_code == 202
+    assert database.execute("select count(*) from meter_readings_history").fetchone()[0] == 1
+
+
+def test_a_row_that_postgres_refuses_is_dead_lettered_in_this_mode_too(client, database, redis_away):
+    database.execute("alter table meter_readings_history add constraint poison check (voltage <> 999.5)")
+    try:
+        answer = client.post("/v1/telemetry", json=[meter("M1"), meter("M2", voltage=999.5)])
+        state = client.get(f"/v1/telemetry/receipts/{answer.json['receipt']}").json
+        assert (state["state"], state["deadLetters"]) == ("partly-dead-lettered", 1)
+    finally:
+        database.execute("alter table meter_readings_history drop constraint poison")
+
+
+def test_the_fallback_is_off_by_default(client, with_settings):
+    with_settings(redis_url="redis://127.0.0.1:1/0")
+    assert client.post("/v1/telemetry", json=meter()).status_code == 503

@@ -1,0 +1,57 @@
+"""Live rows, on Postgres: whatever order readings come in and however they are sent, the newest stands."""
+
+import random
+
+import pytest
+
+from models.readings import METER, VEHICLE, to_microseconds
+from models.storage import live
+from models.storage.history import POSTGRES_EPOCH
+from models.storage.live import upsert_live
+
+MINUTE = 60_000_000  # microseconds
+START = 800_000_000_000_000
+
+
+def random_rows(seed: int) -> list[list[tuple]]:
+    """Batches of vehicle rows of a few devices: late, repeated, corrected, with and without a state of charge."""
+    dice = random.Random(seed)
+    rows = [
+        (
+            f"V{dice.randrange(6)}",
+            START + dice.randrange(5) * MINUTE,
+            START + 10 * MINUTE + number,
+            dice.random(),
+            25.0,
+            dice.choice([None, dice.random() * 100]),
+        )
+        for number in range(60)
+    ]
+    return [rows[at : at + 15] for at in range(0, 60, 15)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("copy_from", [1, 1_000], ids=["copied", "as arrays"])
+@pytest.mark.parametrize("kind", [METER, VEHICLE], ids=["meters", "vehicles"])
+def test_the_newest_stands(held, database, monkeypatch, kind, copy_from, seed):
+    monkeypatch.setattr(live, "COPY_DEVICES", copy_from)
+    batches = random_rows(seed)
+    random.Random(seed).shuffle(batches)
+    for batch in batches:
+        with database.transaction():
+            upsert_live(database, kind, batch if kind is VEHICLE else [row[:5] for row in batch])
+    rows = sorted((row for batch in batches for row in batch), key=lambda row: row[1:3])
+    newest = {row[0]: row for row in rows}
+    told = {row[0]: row for row in rows if row[5] is not None}
+    found = database.execute(f"select * from {kind.live} order by 1").fetchall()
+    assert [device for device, *_ in found] == sorted(newest)
+    for device, recorded_at, received_at, kwh, value, *soc in found:
+        assert (*map(since_2000, (recorded_at, received_at)), kwh, value) == newest[device][1:5]
+        if soc and device in told:
+            assert (soc[0], *map(since_2000, soc[1:])) == tuple(told[device][place] for place in (5, 1, 2))
+        elif soc:
+            assert soc == [None, None, None]
+
+
+def since_2000(moment) -> int:
+    return to_microseconds(moment) - POSTGRES_EPOCH

@@ -1,0 +1,296 @@
+"""Both ends of the telemetry stream, on a real Redis; what a reply that got lost leaves behind."""
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+
+import fakeredis
+import pytest
+
+from models.access.limits import Charge, Limit
+from models.stream.admission import (
+    APPEND,
+    Appended,
+    BacklogFull,
+    Conditions,
+    OutcomeUnknown,
+    StreamUnreachable,
+    TokenReused,
+)
+from models.stream.appender import PATIENCE_SECONDS
+from models.stream.entry_ids import EntryId, parse_receipt, receipt, received_at
+from models.stream.pending import Append, Group
+from models.stream.telemetry import TelemetryStream
+
+
+@pytest.fixture
+def stream(held, broker):
+    stream = TelemetryStream(replace(held.settings, redis_timeout_seconds=0.5))
+    yield stream
+    stream.close()
+    broker.flushall()
+
+
+def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
+    first = stream.append(b"one", shard=0)
+    second = stream.append(b"two", shard=0)
+    assert (first.was_empty, second.was_empty) == (True, False)
+    assert [(id_, fields[b"v1"]) for id_, fields in stream.read_after(0, EntryId(0, 0), 10)] == [
+        (first.entry_id, b"one"),
+        (second.entry_id, b"two"),
+    ]
+    stream.trim(0, first.entry_id, mark=EntryId(0, 0))
+    assert stream.stored_mark(0) == first.entry_id
+    assert (stream.backlog(0), stream.oldest(0)) == (1, second.entry_id)
+    assert not stream.contains(0, first.entry_id)
+    assert stream.backlog(1) == 0
+
+
+def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
+    first, second = stream.append(b"one", shard=0).entry_id, stream.append(b"two", shard=0).entry_id
+    stream.trim(0, first, mark=EntryId(0, 0))
+    stream.trim(0, second, mark=first)
+    stream.trim(0, first, mark=EntryId(0, 0))
+    assert stream.stored_mark(0) == second
+
+
+def test_the_bound_of_the_backlog_is_kept(stream, held):
+    bounded = TelemetryStream(replace(held.settings, stream_max_entries=6))
+    for _ in range(3):
+        bounded.append(b"x", shard=0)
+    with pytest.raises(BacklogFull):
+        bounded.append(b"x", shard=0)
+    bounded.append(b"x", shard=1)
+    assert (bounded.backlog(0), bounded.backlog(1)) == (3, 1)
+
+
+def test_a_token_makes_an_append_happen_once(stream):
+    once = Conditions("key:1", 60, "f", b"the answer, with blanks")
+    first = stream.append(b"x", 0, once)
+    again = stream.append(b"x", 0, replace(once, answer=b"another answer"))
+    assert again == Appended(0, first.entry_id, was_empty=False, replayed=True, answer=b"the answer, with blanks")
+    with pytest.raises(TokenReused):
+        stream.append(b"y", 0, replace(once, fingerprint="g"))
+    assert stream.backlog(0) == 1
+
+
+def test_scripts_are_loaded_again_after_redis_forgot_them(stream, broker):
+    stream.append(b"x", shard=0)
+    broker.script_flush()
+    stream.append(b"x", shard=0)
+    assert stream.backlog(0) == 2
+
+
+def test_an_append_that_redis_gets_to_too_late_takes_nothing(stream, broker, servers):
+    """Redis stands still while the append waits in its socket: the device hears that nothing was taken, and that
+    stays true when Redis goes on."""
+    stream.append(b"x", shard=0)
+    broker.execute_command("CLIENT", "PAUSE", int(PATIENCE_SECONDS * 1000) + 2500)
+    started = time.monotonic()
+    with pytest.raises((StreamUnreachable, OutcomeUnknown)):
+        stream.append(b"late", shard=0)
+    assert time.monotonic() - started < PATIENCE_SECONDS + 2
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            broker.ping()
+            break
+        except OSError:
+            time.sleep(0.1)
+    time.sleep(0.5)
+    assert stream.backlog(0) == 1
+
+
+def test_an_append_whose_answer_got_lost_is_taken_once(stream, held, servers):
+    """A proxy cuts the connection after Redis took the append, before its answer arrives."""
+    proxy = LossyProxy(servers.redis_url)
+    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    lossy.append(b"before", shard=0)
+    proxy.lose_next_answer()
+    appended = lossy.append(b"during", shard=0)
+    assert proxy.lost == 1
+    assert stream.backlog(0) == 2
+    assert stream.contains(0, appended.entry_id)
+    proxy.refuse_connections()
+    lossy.close()
+
+
+def test_an_append_without_any_answer_is_called_unknown(stream, held, servers):
+    proxy = LossyProxy(servers.redis_url)
+    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    lossy.append(b"before", shard=0)
+    proxy.lose_next_answer()
+    proxy.refuse_connections()
+    with pytest.raises(OutcomeUnknown):
+        lossy.append(b"during", shard=0)
+    lossy.close()
+
+
+def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, held, servers):
+    """Plain, named and charged ones at a time, while answers get lost; and there are no other entries."""
+    proxy = LossyProxy(servers.redis_url)
+    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    charge = Charge("owner", Limit(per_second=1.0, burst=1000), readings=1)
+    told: dict[bytes, Appended] = {}
+
+    def send(number: int) -> None:
+        payload = str(number).encode()
+        conditions = (None, None, Conditions(f"key:{number}", 60), Conditions(charge=charge))[number % 4]
+        told[payload] = lossy.append(payload, conditions and 0, conditions)
+
+    with ThreadPoolExecutor(20) as pool:
+        for round_ in range(10):
+            proxy.lose_next_answer()
+            list(pool.map(send, range(round_ * 20, round_ * 20 + 20)))
+    assert proxy.lost > 1
+    stored = {
+        fields[b"v1"]: (shard, entry_id)
+        for shard in range(stream.shards)
+        for entry_id, fields in stream.read_after(shard, EntryId(0, 0), 1000)
+    }
+    assert stored == {payload: (appended.shard, appended.entry_id) for payload, appended in told.items()}
+    assert sum(stream.backlog(shard) for shard in range(stream.shards)) == len(told) == 200
+    full_in_ms = 1000 * 50  # of 50 readings charged, at one a second
+    left = told[b"199"].allowance.full_in_ms
+    assert full_in_ms - 60_000 < left <= full_in_ms
+    lossy.close()
+
+
+def test_a_request_does_not_wait_for_ever_behind_a_group_that_redis_does_not_answer(stream, broker):
+    """Redis stands still: what it was asked for may be taken, what came later was certainly not sent."""
+    stream.append(b"x")
+    broker.execute_command("CLIENT", "PAUSE", 3000)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(stream.append, b"first")
+        time.sleep(0.2)
+        started = time.monotonic()
+        with pytest.raises(StreamUnreachable):
+            stream.append(b"behind it")
+        assert time.monotonic() - started < 2
+        with suppress(StreamUnreachable, OutcomeUnknown):
+            first.result()
+    payloads = {
+        fields[b"v1"] for shard in range(stream.shards) for _, fields in stream.read_after(shard, EntryId(0, 0), 9)
+    }
+    assert b"behind it" not in payloads
+
+
+def test_ids_go_on_rising_from_where_they_are_told_to(stream, broker):
+    future = EntryId(int(time.time() * 1000) + 3_600_000, 7)
+    stream.raise_last_id(0, future)
+    assert stream.backlog(0) == 0
+    assert stream.append(b"x", shard=0).entry_id > future
+    stream.append(b"x", shard=1)
+    stream.raise_last_id(1, future)
+    assert stream.append(b"x", shard=1).entry_id > future
+
+
+@pytest.mark.parametrize("text", ["3-1795218259495-0", "0-1-999"])
+def test_a_receipt_names_shard_and_entry(text):
+    shard, entry_id = parse_receipt(text)
+    assert receipt(shard, entry_id) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "1-2",
+        "1-2-3-4",
+        "a-2-3",
+        "-1-2-3",
+        "1-2-3\n",
+        "٣-1-1",
+        f"1-{1 << 43}-0",
+        f"1-5-{1 << 20}",
+        "01-5-0",
+        "1-5-00",
+    ],
+)
+def test_what_is_no_receipt_is_none(text):
+    assert parse_receipt(text) is None
+
+
+def test_entries_of_one_millisecond_are_received_in_order_and_never_together():
+    times = [received_at(shard, 4, EntryId(1_795_218_259_495, sequence)) for sequence in range(5) for shard in range(4)]
+    assert len(set(times)) == len(times)
+    assert times == sorted(times)
+    assert times[0] // 1000 == times[-1] // 1000 == 1_795_218_259_495
+
+
+def test_the_verdicts_of_admission_without_a_server(held):
+    """A unit, on fakeredis: what the script says is what its readers understand."""
+    fake = fakeredis.FakeRedis()
+
+    def ask(group: Group, deadline_ms: int, bound: int) -> list[Append]:
+        keys, *rest = group.arguments(deadline_ms, bound)
+        group.finish(fake.eval(APPEND, keys, *rest))
+        return group.appends
+
+    far = int(time.time() * 1000) + 60_000
+    once = Conditions("t", 60, "f", b"answer")
+    group = Group(0, plain=[Append(b"a"), Append(b"b")], others=[Append(b"c", 0, once), Append(b"d", 0, once)])
+    first, second, third, repeat = ask(group, far, bound=4)
+    assert [append.result.was_empty for append in (first, second, third)] == [True, False, False]
+    assert repeat.result.replayed
+    assert repeat.result.entry_id == third.result.entry_id
+    again = ask(Group(0, plain=[Append(b"a"), Append(b"b")], token=group.token), far, bound=4)
+    assert [append.result.entry_id for append in again] == [first.result.entry_id, second.result.entry_id]
+    taken, full = ask(Group(0, plain=[Append(b"e"), Append(b"f")]), far, bound=4)
+    assert taken.result
+    assert isinstance(full.error, BacklogFull)
+    (late,) = ask(Group(0, plain=[Append(b"g")]), 1, bound=9)
+    assert isinstance(late.error, StreamUnreachable)
+    assert [fields[b"v1"] for _, fields in fake.xrange("telemetry:{0}")] == [b"a", b"b", b"c", b"e"]
+
+
+class LossyProxy:
+    """A proxy before Redis that can drop the answer to one append and cut the connection."""
+
+    def __init__(self, redis_url: str):
+        host, port = redis_url.removeprefix("redis://").split("/")[0].split(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.lost = 0
+        self._lose = False
+        self._lost_on: socket.socket | None = None
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose_next_answer(self) -> None:
+        self._lose = True
+
+    def refuse_connections(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept, as close does not
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            for pump in (self._pass_questions, self._pass_answers):
+                threading.Thread(target=pump, args=(client, server), daemon=True).start()
+
+    def _pass_questions(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while asked := client.recv(65536):
+                if self._lose and b"EVALSHA" in asked:
+                    self._lose, self._lost_on = False, client
+                server.sendall(asked)
+        server.close()
+
+    def _pass_answers(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while answer := server.recv(65536):
+                if self._lost_on is client:
+                    self.lost += 1
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                client.sendall(answer)

@@ -1,0 +1,250 @@
+"""The express way and Flask's view are one endpoint: to the same requests the same answers, counters and log lines."""
+
+import gzip
+import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from models.readings import decode_entry
+from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable
+from tests.access.test_keys import bearer
+from tests.conftest import ago, meter, vehicle
+from webapp import create_app
+from webapp.http.metrics import READINGS_ACCEPTED, READINGS_REJECTED, REQUEST_SECONDS, REQUESTS_REFUSED
+from webapp.ingest import fast_door as express
+from webapp.ingest.views import PATHS
+
+GOOD = {
+    "a meter": meter(),
+    "a vehicle": vehicle(),
+    "both": [meter(), vehicle()],
+    "some meters": [meter("M1"), meter("M2")],
+    "soc null": vehicle(soc=None),
+    "no soc": {key: value for key, value in vehicle().items() if key != "soc"},
+    "a type in capitals": {**meter(), "type": "METER"},
+    "a field more": {**vehicle(), "firmware": "7.1"},
+    "an old one": [meter(at=ago(days=400))],
+}
+BAD = {
+    "none": [],
+    "an empty object": {},
+    "an array in an array": [[]],
+    "null": None,
+    "a number": 3,
+    "a number as text": meter(voltage="230"),
+    "a negative energy": meter(kwhConsumedAc=-1),
+    "no time": meter(timestamp="yesterday"),
+    "a time ahead": meter(at=ago(days=-2)),
+    "a bad id": meter("no such id!"),
+    "meter and vehicle": {**meter(), **vehicle()},
+    "a strange type": {**meter(), "type": "tram"},
+    "good and bad": [meter(), meter(voltage=True), vehicle()],
+    "two bad": [meter(voltage=5000), vehicle(soc=101)],
+}
+RAW = {
+    "nothing": b"",
+    "half an object": b"{",
+    "not UTF-8": b"\xff\xfe",
+    "too great a number": b"[1e999]",
+    "NaN": json.dumps(meter(voltage=float("nan"))).encode(),
+    "a byte order mark": b"\xef\xbb\xbf" + json.dumps(meter()).encode(),
+    "a line feed": json.dumps(meter()).encode() + b"\n",
+    "nested deeply": b"[" * 100_000,
+}
+BODIES = {name: json.dumps(body).encode() for name, body in (GOOD | BAD).items()} | RAW
+SENDERS = {
+    "an id": {"headers": {"X-Request-ID": "mine.1"}},
+    "no good id": {"headers": {"X-Request-ID": "not mine; drop"}},
+    "a charset": {"content_type": "application/json; charset=utf-8"},
+    "another JSON": {"content_type": "application/merge+json"},
+    "no type": {"content_type": ""},
+    "text": {"content_type": "text/plain"},
+    "NDJSON": {"content_type": "application/x-ndjson"},
+    "gzip that is none": {"headers": {"Content-Encoding": "gzip"}},
+    "gzip": {"headers": {"Content-Encoding": "gzip"}, "data": gzip.compress(BODIES["both"])},
+    "an empty key": {"headers": {"Idempotency-Key": ""}},
+    "an origin": {"headers": {"Origin": "https://fleet.example"}},
+    "atomic": {"query_string": "atomic=true"},
+    "a strange query": {"query_string": "atomic=perhaps"},
+    "another method": {"method": "PUT"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _drained(drain_all):
+    yield
+    drain_all()
+
+
+@pytest.fixture
+def ways(client, monkeypatch):
+    """Sends a request as it comes, and then past the express way; returns for both what came of it.
+
+    That is the answer, the counters and the log lines, without what tells one request from the next.
+    """
+
+    def send(path="/v1/telemetry", client=client, **options):
+        options = {"method": "POST", "content_type": "application/json", "data": BODIES["both"]} | options
+        outcomes = []
+        for is_plain in (express._is_plain, lambda _: False):
+            lines = []
+            log = SimpleNamespace(info=lambda event, lines=lines, **fields: lines.append(fields | {"seconds": 0}))
+            with monkeypatch.context() as patch:
+                patch.setattr(express, "_is_plain", is_plain)
+                patch.setattr("webapp.http.request_log.log", log)
+                before = counters()
+                answer = client.open(path, **options)
+            counted = {name: value - before.get(name, 0) for name, value in counters().items()}
+            outcomes.append(
+                {
+                    "status": answer.status,
+                    "headers": sorted((name, anonymous(value)) for name, value in answer.headers),
+                    "body": anonymous(answer.text),
+                    "counted": {name: value for name, value in counted.items() if value},
+                    "lines": lines,
+                }
+            )
+        return outcomes
+
+    return send
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """How many requests the express way answered."""
+    count = []
+    take = express.Express._take
+
+    def note(self, environ, kind, status):
+        answer = take(self, environ, kind, status)
+        count.append(answer is not None)
+        return answer
+
+    monkeypatch.setattr(express.Express, "_take", note)
+    return lambda: sum(count)
+
+
+def counters() -> dict:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in (READINGS_ACCEPTED, READINGS_REJECTED, REQUESTS_REFUSED, REQUEST_SECONDS)
+        for family in metric.collect()
+        for sample in family.samples
+        if not sample.name.endswith(("_sum", "_bucket", "_created"))
+    }
+
+
+def anonymous(text: str) -> str:
+    """Without ids and times of this request."""
+    text = re.sub(r"\b[0-9a-f]{32}\b", "<id>", text)
+    text = re.sub(r"\b\d+-\d{13}-\d+\b", "<receipt>", text)
+    return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", text)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_any_body_has_one_answer(ways, name):
+    express_way, flask = ways(data=BODIES[name])
+    assert express_way == flask
+    assert len(flask["lines"]) == 1
+
+
+@pytest.mark.parametrize("name", SENDERS)
+def test_any_sender_has_one_answer(ways, name):
+    express_way, flask = ways(**SENDERS[name])
+    assert express_way == flask
+
+
+@pytest.mark.parametrize(("path", "kind", "status"), PATHS)
+@pytest.mark.parametrize("body", ["a meter", "a vehicle", "both", "good and bad"])
+def test_any_path_has_one_answer(ways, path, kind, status, body):
+    express_way, flask = ways(path, data=BODIES[body])
+    assert express_way == flask
+    fits = kind is None or body == f"a {kind.name}"
+    if fits and body != "good and bad":
+        assert int(flask["status"][:3]) == status
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_is_plainly_good_goes_the_express_way(client, taken, name):
+    assert client.post("/v1/telemetry", data=BODIES[name], content_type="application/json").status_code == 202
+    assert taken() == 1
+
+
+def test_the_entry_is_the_same(client, held, broker, monkeypatch):
+    for is_plain in (express._is_plain, lambda _: False):
+        monkeypatch.setattr(express, "_is_plain", is_plain)
+        client.post("/v1/telemetry", json=[meter(), vehicle()], headers={"X-Request-ID": "same"})
+    entries = [
+        fields[b"v1"] for shard in range(held.stream.shards) for _, fields in broker.xrange(f"telemetry:{{{shard}}}")
+    ]
+    assert len(entries) == 2
+    assert decode_entry(entries[0]).request_id == "same"
+    first, second = (decode_entry(entry) for entry in entries)
+    assert (first.meters[0][0], first.vehicles[0][0]) == (second.meters[0][0], second.vehicles[0][0])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BacklogFull("full"), 503),
+        (StreamUnreachable("away"), 503),
+        (OutcomeUnknown("lost"), 504),
+        (ZeroDivisionError(), 500),
+    ],
+)
+def test_a_failed_append_is_tried_once_and_has_one_answer(ways, app, monkeypatch, error, status):
+    tries = []
+
+    def fail(*_):
+        tries.append(1)
+        raise error
+
+    monkeypatch.setattr(app.extensions["connections"].stream, "append", fail)
+    express_way, flask = ways()
+    assert express_way == flask
+    assert int(flask["status"][:3]) == status
+    assert len(tries) == 2  # one for each way
+
+
+def test_keys_have_one_answer(ways, new_key, taken):
+    senders = {
+        "all": new_key("ingest"),
+        "admin": new_key("admin"),
+        "these": new_key("ingest", device_prefix="M"),
+        "others": new_key("ingest", device_ids=("X",)),
+        "read": new_key("read"),
+        "limited": new_key("ingest", readings_per_second=0.001, readings_burst=100),
+        "none": "nonsense",
+    }
+    statuses, by_express = {}, {}
+    for name, text in senders.items():
+        before = taken()
+        express_way, flask = ways(data=BODIES["a meter"], headers=bearer(text))
+        if name != "limited":  # what is left in the bucket differs from one request to the next
+            assert express_way == flask, name
+        statuses[name], by_express[name] = int(flask["status"][:3]), taken() - before
+    assert statuses == {"all": 202, "admin": 202, "these": 202, "others": 403, "read": 403, "limited": 202, "none": 401}
+    assert by_express == {"all": 1, "admin": 1, "these": 1, "others": 0, "read": 0, "limited": 0, "none": 0}
+
+
+def test_cors_has_one_answer(ways, held):
+    app = create_app(replace(held.settings, cors_origins="https://fleet.example"))
+    for origin in ({}, {"Origin": "https://fleet.example"}, {"Origin": "https://other.example"}):
+        express_way, flask = ways(client=app.test_client(), headers=origin)
+        assert express_way == flask
+        assert ("Vary", "Origin") in flask["headers"]
+    app.extensions["connections"].close()
+
+
+def test_the_bounds_of_a_request_have_one_answer(ways, with_settings):
+    with_settings(max_batch_readings=1)
+    express_way, flask = ways()
+    assert express_way == flask
+    assert flask["status"].startswith("413")
+    with_settings(max_body_bytes=1024)
+    express_way, flask = ways(data=b" " * 1025)
+    assert express_way == flask
+    assert flask["status"].startswith("413")

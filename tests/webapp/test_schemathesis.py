@@ -1,0 +1,152 @@
+"""Schemathesis over /openapi.json, against granian with the application: no 500, and every answer as documented."""
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+import schemathesis
+import urllib3
+from hypothesis import strategies as st
+
+from models.settings import load_settings
+from tests.conftest import meter, vehicle
+from tests.webapp.test_http_server import port  # noqa: F401 - a fixture
+from webapp.http.paging import encode_cursor
+from webapp.openapi.document import build_document
+
+SMALL_BATCHES = ("MAX_BATCH_READINGS", "100")  # schemathesis sends the largest often
+NDJSON = "application/x-ndjson"
+CONFIG = {
+    # Besides these examples of each operation, schemathesis derives cases from the document: see its coverage phase.
+    "generation": {"max-examples": 25, "deterministic": True},
+    "suppress-health-check": ["all"],  # they are about the speed of the machine
+    "checks": {
+        # This service asks for no keys; tests/access/test_keys.py sends wrong ones to each operation of one that does.
+        "ignored_auth": {"enabled": False},
+        # More items than maxItems are refused with what says so: 413.
+        "negative_data_rejection": {"expected-statuses": ["400", "404", "405", "413", "415", "422"]},
+    },
+}
+
+# What a schema has no words for and a description tells: by field, how the refusal begins.
+BEYOND_SCHEMAS = {
+    "from": ("The window may be at most", "Must be in the past"),
+    "to": ("Must be after `from`",),
+    "bucket": ("A series has at most",),
+    "pricePerKwh": ("Must have at most",),
+    "startedAt": ("Must not be before 2000", "Must not be more than"),
+    "endedAt": ("Must not be before 2000", "Must not be more than", "Must be after the start"),
+    "type": ("Must be given where not exactly one of",),
+}
+
+# Of times that a reading may have: no schema says "not ahead of the service's clock".
+ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=9))])
+TIMES = st.datetimes(datetime(2000, 1, 2), datetime(2026, 1, 1), timezones=ZONES)  # noqa: DTZ001
+schemathesis.openapi.format("date-time", TIMES.map(lambda at: at.isoformat().replace("+00:00", "Z")))
+
+# Opaque to a schema; where in each list a page may begin.
+CURSORS = {
+    "/v1/vehicles": ("V",),
+    "/v1/meters": ("M",),
+    "/v1/alerts": (5,),
+    "/v1/sessions": (datetime.max, 5),  # noqa: DTZ901
+    "/v1/tariffs": ("depot",),
+    "/v1/analytics/fleet/vehicles": (int(datetime.now(UTC).timestamp()) - 3600, 0.5, "V"),
+    "/v1/analytics/vehicle-mapping": ("V", "M", None),
+    "/v1/vehicles/{vehicleId}/history": (datetime.max, datetime.max),  # noqa: DTZ901
+    "/v1/meters/{meterId}/history": (datetime.max, datetime.max),  # noqa: DTZ901
+}
+
+_counter = itertools.count()
+
+
+@schemathesis.serializer(NDJSON)
+def _as_lines(_, value):
+    rows = value if isinstance(value, list) else [value]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def complete(case) -> None:
+    """Puts in what only the service and its clients know, where anything valid stands."""
+    key = case.headers.get("Idempotency-Key")
+    if isinstance(key, str) and 1 <= len(key) <= 128:
+        # Generated keys repeat themselves, and one key with two bodies is refused.
+        case.headers["Idempotency-Key"] = f"{key[:100]}-{next(_counter)}"
+    if case.meta.generation.mode.is_positive and "cursor" in case.query:
+        case.query["cursor"] = encode_cursor(*CURSORS[case.path])
+
+
+def is_mismatch(_, failure, case, response) -> bool:
+    """Whether a failed check tells of one: not where the document says in words what its schemas can't."""
+    if failure.code == "ST201":  # refused by a schema, and accepted
+        # Good readings are taken and bad ones listed.
+        return not response.json().get("rejected")
+    if failure.code == "ST202":  # allowed by a schema, and refused
+        return not _is_beyond_schemas(response.json().get("errors"))
+    return True
+
+
+def _is_beyond_schemas(errors) -> bool:
+    return isinstance(errors, dict) and all(
+        text.startswith(BEYOND_SCHEMAS.get(field, ())) for field, texts in errors.items() for text in texts
+    )
+
+
+def _document() -> dict:
+    """As pytest collects tests by it; no server runs yet."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DATABASE_URL", "postgresql://nowhere/energy")
+        environment.setenv("REDIS_URL", "redis://nowhere")
+        environment.setenv(*SMALL_BATCHES)
+        return build_document(load_settings())
+
+
+def _loaded():
+    document = _document()
+    for path in document["paths"].values():
+        content = path.get("post", {}).get("requestBody", {}).get("content", {})
+        if NDJSON in content:  # any string to OpenAPI; what is generated here becomes its lines
+            content[NDJSON] = {"schema": content["application/json"]["schema"]}
+    loaded = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(CONFIG))
+    loaded.hook("filter_failure")(is_mismatch)
+    return loaded
+
+
+schema = _loaded()
+
+
+@pytest.fixture(scope="module")
+def base_url(servers, request):
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(*SMALL_BATCHES)
+        return f"http://127.0.0.1:{request.getfixturevalue('port')}"
+
+
+@pytest.fixture
+def accepted(client, database, drain_all):
+    """The devices of the document's examples are known; in the end every reading whose number is here is stored."""
+    numbers = [2]
+    client.post("/v1/telemetry", json=[meter(), vehicle()])
+    client.post("/v1/analytics/vehicle-mapping", json={"vehicleId": "V001", "meterId": "M001"})
+    drain_all()
+    yield numbers
+    drain_all()
+    assert _stored(database) == sum(numbers)
+
+
+def _stored(database) -> int:
+    tables = ("meter_readings_history", "vehicle_readings_history", "dead_letters")
+    return sum(database.execute(f"select count(*) from {table}").fetchone()[0] for table in tables)
+
+
+def test_the_document_tested_is_the_one_served(base_url):
+    assert urllib3.request("GET", f"{base_url}/openapi.json").json() == _document()
+
+
+@schema.parametrize()
+def test_the_service_does_as_the_document_says(case, base_url, accepted):
+    complete(case)
+    answer = case.call_and_validate(base_url=base_url)
+    if answer.status_code < 300 and case.method == "POST":
+        accepted.append(answer.json().get("accepted", 0))

@@ -1,0 +1,213 @@
+"""The fleet: totals of a window, their course, and its vehicles, the worst first. All of it from roll-ups."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from flask import Blueprint, request
+from marshmallow import ValidationError, fields, validate
+
+from models.analytics.fleet import summary as fleet
+from models.analytics.fleet.costs import get_fleet_costs
+from models.analytics.fleet.summary import ORDERS, Question, Totals, VehicleTotals, Window
+from models.analytics.fleet.trend import gather, list_hours
+from models.analytics.rollups.watermark import RollupState, get_state
+from webapp.analytics.tariffs import present_costs
+from webapp.http.auth import binding
+from webapp.http.paging import decode_cursor, page
+from webapp.http.resources import connections, database
+from webapp.ingest.schemas import PageSchema, QuerySchema
+
+bp = Blueprint("fleet", __name__, url_prefix="/v1/analytics/fleet")
+
+WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+BUCKETS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
+STATUSES = ("healthy", "degraded", "unknown")
+# A list keeps the window of its first page, and its cursors are good for so long.
+CURSOR_LASTS = timedelta(days=1)
+
+
+def _window() -> fields.String:
+    return fields.String(
+        load_default="24h",
+        validate=validate.OneOf(list(WINDOWS)),
+        metadata={"description": "how long before the watermark's hour it begins; it ends at the watermark"},
+    )
+
+
+class FleetSchema(QuerySchema):
+    window = _window()
+
+
+class TrendSchema(QuerySchema):
+    bucket = fields.String(
+        load_default="1h", validate=validate.OneOf(list(BUCKETS)), metadata={"description": "hours, or days, of UTC"}
+    )
+    window = _window()
+
+
+class FleetVehiclesSchema(PageSchema):
+    sort = fields.String(
+        load_default="efficiency",
+        validate=validate.OneOf(list(ORDERS)),
+        metadata={"description": "the lowest efficiency, the greatest loss or the highest mean temperature first"},
+    )
+    status = fields.String(
+        load_default=None, validate=validate.OneOf(STATUSES), metadata={"description": "only vehicles of this status"}
+    )
+    window = _window()
+
+
+@bp.get("")
+def show_fleet():
+    query = FleetSchema().load(request.args)
+    silent_since = datetime.now(UTC) - timedelta(seconds=connections().settings.offline_after_seconds)
+    with _asking(query["window"]) as (connection, state, question):
+        totals = fleet.get_totals(connection, question)
+        offline = fleet.count_offline(connection, question, silent_since)
+        costs = get_fleet_costs(
+            connection,
+            question.window.start,
+            question.window.end,
+            heartbeat_seconds=question.heartbeat_seconds,
+            bound=question.bound("vehicle_id"),
+            values=question.values,
+        )
+    return {
+        **_header(state, question.window),
+        **_totals(totals),
+        **(present_costs([]) | {"costs": None} if costs is None else present_costs(costs)),
+        "offline": {"vehicles": offline["vehicle"], "meters": offline["meter"]},
+        "worst": [_vehicle(found) for found in totals.worst],
+    }
+
+
+@bp.get("/trend")
+def show_trend():
+    query = TrendSchema().load(request.args)
+    with _asking(query["window"]) as (connection, state, question):
+        hours = list_hours(connection, question)
+    buckets = gather(hours, question.window, BUCKETS[query["bucket"]])
+    return {
+        **_header(state, question.window),
+        "bucket": query["bucket"],
+        "items": [
+            {
+                "from": bucket.start,
+                "to": bucket.end,
+                **_energy(bucket.ac_kwh, bucket.dc_kwh),
+                "unmeteredDcDelivery": _round(bucket.unmetered_dc_kwh, 6),
+                "vehicles": bucket.vehicles,
+                "dataPoints": bucket.readings,
+                "implausible": bucket.implausible,
+            }
+            for bucket in buckets
+        ],
+    }
+
+
+@bp.get("/vehicles")
+def list_vehicles():
+    query = FleetVehiclesSchema().load(request.args)
+    after = decode_cursor(query["cursor"], int, float, str)
+    with _asking(query["window"], seconds=after[0] if after else None) as (connection, state, question):
+        found = fleet.list_vehicles(
+            connection,
+            question,
+            sort=query["sort"],
+            status=query["status"],
+            after=after[1:] if after else None,
+            limit=query["limit"] + 1,
+        )
+    ends = int(question.window.end.timestamp())
+    found, following = page(found, query["limit"], lambda last: (ends, last.rank, last.vehicle_id))
+    return {**_header(state, question.window), "items": [_vehicle(one) for one in found], "next": following}
+
+
+@contextmanager
+def _asking(window: str, seconds: int | None = None) -> Iterator[tuple[psycopg.Connection, RollupState, Question]]:
+    """A connection on which everything is of one moment, and the question; `seconds`: when the first page's ended."""
+    settings = connections().settings
+    with database() as connection, fleet.one_moment(connection):
+        state = get_state(connection)
+        yield (
+            connection,
+            state,
+            Question(
+                fleet.window(_end(state, seconds), WINDOWS[window]) if state.watermark else _nothing(),
+                settings.alert_threshold,
+                settings.heartbeat_seconds,
+                binding(),
+            ),
+        )
+
+
+def _end(state: RollupState, seconds: int | None) -> datetime:
+    """Where the window ends: at the watermark, or where it stood at the first page, `seconds` since 1970."""
+    if seconds is None:
+        return state.watermark
+    latest = int(state.watermark.timestamp())
+    if not latest - CURSOR_LASTS.total_seconds() <= seconds <= latest:
+        raise ValidationError("This page is no longer kept; begin anew, without a cursor.", "cursor")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _nothing() -> Window:
+    """Where nothing was ever rolled up."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return Window(now, now)
+
+
+def _header(state: RollupState, window: Window) -> dict:
+    return {
+        "window": {"from": window.start, "to": window.end},
+        "watermark": state.watermark,
+        "recomputing": state.marks,
+    }
+
+
+def _energy(ac_kwh: float, dc_kwh: float) -> dict:
+    return {
+        "totalAcConsumption": _round(ac_kwh, 6),
+        "totalDcDelivery": _round(dc_kwh, 6),
+        "efficiencyRatio": _round(dc_kwh / ac_kwh, 4) if ac_kwh > 0 else None,
+        "loss": _round(ac_kwh - dc_kwh, 6),
+    }
+
+
+def _totals(totals: Totals) -> dict:
+    return {
+        **_energy(totals.ac_kwh, totals.dc_kwh),
+        "unmeteredDcDelivery": _round(totals.unmetered_dc_kwh, 6),
+        "unmappedAcConsumption": _round(totals.unmapped_ac_kwh, 6),
+        "vehicles": {
+            "known": totals.healthy + totals.degraded + totals.unknown,
+            **{status: getattr(totals, status) for status in STATUSES},
+        },
+        "dataPoints": totals.readings,
+        "completeness": _round(totals.completeness, 4),
+        "implausible": totals.implausible,
+    }
+
+
+def _vehicle(found: VehicleTotals) -> dict:
+    return {
+        "vehicleId": found.vehicle_id,
+        "status": found.status,
+        "totalAcConsumption": _round(found.ac_kwh, 6),
+        "totalDcDelivery": _round(found.dc_kwh, 6),
+        "efficiencyRatio": _round(found.efficiency, 4),
+        "loss": _round(found.loss_kwh, 6),
+        "avgBatteryTemp": _round(found.temperature, 2),
+        "maxBatteryTemp": _round(found.temperature_max, 2),
+        "dataPoints": found.readings,
+        "meterDataPoints": found.meter_readings,
+        "completeness": _round(found.completeness, 4),
+        "implausible": found.implausible,
+        "shared": found.shared,
+    }
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits) + 0.0  # no -0.0

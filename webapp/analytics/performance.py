@@ -1,0 +1,108 @@
+"""Performance: what went in, what came out, and how warm the battery was."""
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, request
+
+from models.analytics.energy.feeds import Asked
+from models.analytics.energy.performance import Performance, get_performance
+from models.analytics.money.costs import get_costs
+from models.settings import Settings
+from webapp.analytics.tariffs import present_costs
+from webapp.http.auth import require_devices
+from webapp.http.errors import ApiError
+from webapp.http.resources import connections, database
+from webapp.ingest.schemas import DEVICE_ID, AnalyticsWindowSchema, VehicleQuerySchema
+
+bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
+
+
+@bp.get("/performance/<vehicle_id>")
+def show_performance(vehicle_id: str):
+    performance, costs, start, end = _performance(vehicle_id)
+    settings = connections().settings
+    ac, dc = _round(performance.ac_kwh, 6), _round(performance.dc_kwh, 6)
+    ratio = _round(performance.efficiency, 4)
+    return {
+        "vehicleId": vehicle_id,
+        "window": {"from": start, "to": end},
+        "meters": performance.meters,
+        "shared": performance.shared,
+        "meterShares": meter_shares(performance),
+        "totalAcConsumption": ac,
+        "totalDcDelivery": dc,
+        "efficiencyRatio": ratio,
+        "avgBatteryTemp": _round(performance.temperature, 2),
+        "dataPoints": performance.vehicle_points,
+        "meterDataPoints": performance.meter_points,
+        "completeness": _completeness(performance, start, end),
+        "implausible": performance.implausible,
+        "status": _status(performance, settings),
+        **present_costs(costs),
+        # The same under the names that older clients know.
+        "acEnergyConsumed": ac,
+        "dcEnergyDelivered": dc,
+        "efficiency": ratio,
+    }
+
+
+@bp.get("/performance/vehicleid")
+def show_performance_by_query():
+    """The older form of the question, with the names and the unit it had: efficiency in percent."""
+    vehicle_id = VehicleQuerySchema().load(request.args)["vehicleId"]
+    performance, *_ = _performance(vehicle_id)
+    efficiency = performance.efficiency
+    return {
+        "vehicleId": vehicle_id,
+        "sumDC": _round(performance.dc_kwh, 6),
+        "sumAC": _round(performance.ac_kwh, 6),
+        "efficiency": None if efficiency is None else round(efficiency * 100, 2),
+        "avgBatteryTemp": _round(performance.temperature, 2),
+    }
+
+
+def _performance(vehicle_id: str):
+    schema = AnalyticsWindowSchema()
+    start, end = schema.bounds(schema.load(request.args))
+    if not DEVICE_ID.match(vehicle_id):
+        raise ApiError(404, "Vehicle not found")
+    require_devices(vehicle_id)  # its meters come with it
+    with database() as connection:
+        heartbeat = {"heartbeat_seconds": connections().settings.heartbeat_seconds}
+        performance = get_performance(connection, vehicle_id, start, end, **heartbeat)
+        costs = get_costs(connection, [Asked(vehicle_id, start, end)], **heartbeat)[0]
+    if not performance.known:
+        raise ApiError(404, "Vehicle not found")
+    return performance, costs, start, end
+
+
+def meter_shares(performance: Performance) -> list[dict]:
+    """What each meter gave the vehicle."""
+    return [
+        {"meterId": meter_id, "shared": shared, "acConsumption": _round(kwh, 6), "meterDataPoints": points}
+        for meter_id, shared, kwh, points in zip(
+            performance.meters,
+            performance.meters_shared,
+            performance.meters_kwh,
+            performance.meters_points,
+            strict=True,
+        )
+    ]
+
+
+def _completeness(performance: Performance, start: datetime, end: datetime) -> float:
+    """Of the readings expected; nothing is expected of the future."""
+    seconds = (min(end, datetime.now(UTC)) - start).total_seconds()
+    expected = max(seconds, 0) / performance.heartbeat_seconds
+    return round(min(1.0, performance.vehicle_points / expected), 4) if expected else 0.0
+
+
+def _status(performance: Performance, settings: Settings) -> str:
+    if performance.efficiency is None:
+        return "unknown"
+    # Not degraded by the last bit of a sum.
+    return "degraded" if round(performance.efficiency * 100, 6) < settings.alert_threshold else "healthy"
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits) + 0.0  # no -0.0

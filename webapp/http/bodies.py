@@ -1,0 +1,104 @@
+"""A request's body: every byte of it, and never more than the bound."""
+
+import json
+import zlib
+
+from flask import Request
+
+from webapp.http.errors import ApiError
+
+JSON_TYPES = ("application/json", "")  # the first device clients send no type at all
+NDJSON_TYPES = ("application/x-ndjson", "application/ndjson")
+_CHUNK_BYTES = 64 * 1024
+# Each costs a copy of what follows it; a sender that compresses as it goes needs a few.
+MAX_GZIP_MEMBERS = 100
+
+
+class Malformed(Exception):
+    """A body is not JSON; the message says where."""
+
+
+def is_ndjson(request: Request) -> bool:
+    """Whether the body is NDJSON rather than JSON. Raises ApiError 415 where it is neither."""
+    if request.mimetype in NDJSON_TYPES:
+        return True
+    if request.mimetype in JSON_TYPES or request.mimetype.endswith("+json"):
+        return False
+    raise ApiError(415, f"Send application/json or application/x-ndjson, not {request.mimetype}")
+
+
+def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body, decompressed. Raises ApiError: 413 above `max_bytes`, 415 or 400 where it can't be read."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", ""):
+        raise ApiError(415, f"Content-Encoding {encoding!r} is not read here; send gzip or none")
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    # Read from the server itself: Werkzeug cuts a chunked body at the bound and calls it whole.
+    raw = _read_to_end(request.environ["wsgi.input"], request.content_length, max_bytes)
+    if request.content_length is not None and len(raw) < request.content_length:
+        raise ApiError(400, f"The body ends after {len(raw)} of {request.content_length} bytes")
+    return _inflate(raw, max_bytes) if "gzip" in encoding else raw
+
+
+def read_json(request: Request, max_bytes: int) -> object:
+    """The body's JSON. Raises ApiError, 400 where it is none."""
+    if is_ndjson(request):
+        raise ApiError(415, "Send application/json here")
+    try:
+        return parse_json(read_body(request, max_bytes))
+    except Malformed as error:
+        raise ApiError(400, f"The body is {error}") from None
+
+
+def _read_to_end(stream, length: int | None, max_bytes: int) -> bytes:
+    if length is not None:
+        return stream.read(length)
+    parts, size = [], 0
+    while part := stream.read(_CHUNK_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+    return b"".join(parts)
+
+
+def _inflate(data: bytes, max_bytes: int) -> bytes:
+    """All members of a gzip body; stops inflating at the bound, however small the input is."""
+    inflated = bytearray()
+    members = 0
+    try:
+        while data:
+            members += 1
+            if members > MAX_GZIP_MEMBERS:
+                raise ApiError(400, f"A gzip body may have at most {MAX_GZIP_MEMBERS} members")
+            member = zlib.decompressobj(wbits=31)
+            inflated += member.decompress(data, max_bytes + 1 - len(inflated))
+            if len(inflated) > max_bytes:
+                raise _too_large(max_bytes)
+            if not member.eof:
+                raise ApiError(400, "The gzip body ends before its end")
+            data = member.unused_data
+    except zlib.error as error:
+        raise ApiError(400, f"The body is not gzip: {error}") from None
+    return bytes(inflated)
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    return ApiError(413, f"A body may hold at most {max_bytes} bytes, after decompression")
+
+
+def parse_json(body: bytes) -> object:
+    """JSON, and the numbers it has no words for: they are refused by field, not with the whole body."""
+    try:
+        return json.loads(body.decode("utf-8-sig"), parse_int=_parse_int)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    except RecursionError:
+        raise Malformed("nested too deeply") from None
+    except ValueError as error:
+        raise Malformed(f"not JSON: {error}") from None
+
+
+def _parse_int(digits: str) -> int | float:
+    return int(digits) if len(digits) < 20 else float(digits)
