@@ -37,34 +37,34 @@ class Drained:
 def main(start: datetime, sizes: list[int]) -> None:
     # Not at the top: the worker's modules want its settings, and whoever starts us has none.
     from models.observability.logs import configure_logs
-    from workers.app import connections
+    from workers.app import current_resources
 
-    held = connections()
-    configure_logs(held.settings)  # as a worker does: its log is part of the cost
+    resources = current_resources()
+    configure_logs(resources.settings)  # as a worker does: its log is part of the cost
     minutes, number = backlog.Minutes(start), 0
-    with redis.Redis.from_url(held.settings.redis_url) as client:
-        processes = _who_works(held, client)
+    with redis.Redis.from_url(resources.settings.redis_url) as client:
+        processes = _who_works(resources, client)
         for size in sizes:
             entries = size // minutes.size
             backlog.put(client, map(minutes.entry, range(number, number + entries)))
             number += entries
-            print(json.dumps(asdict(_drain_all(held, processes))), file=sys.stderr, flush=True)
-    held.close()
+            print(json.dumps(asdict(_drain_all(resources, processes))), file=sys.stderr, flush=True)
+    resources.close()
 
 
-def _who_works(held, client: redis.Redis) -> list[psutil.Process]:
+def _who_works(resources, client: redis.Redis) -> list[psutil.Process]:
     """The pool keeps its one connection: one thing is done at a time."""
-    with held.database.connection() as connection:
+    with resources.database.connection() as connection:
         backend = connection.info.backend_pid
     return [psutil.Process(), psutil.Process(backend), psutil.Process(client.info("server")["process_id"])]
 
 
-def _drain_all(held, processes: list[psutil.Process]) -> Drained:
+def _drain_all(resources, processes: list[psutil.Process]) -> Drained:
     from workers.drain import drain_batch
 
     readings, before, began = 0, _cpu(processes), time.perf_counter()
-    while held.stream.backlog(SHARD):
-        stored = drain_batch(held, SHARD)
+    while resources.stream.backlog(SHARD):
+        stored = drain_batch(resources, SHARD)
         if stored is None:
             raise BenchError("another drain has the shard, or it rests after a failure")
         readings += stored.readings

@@ -34,10 +34,10 @@ def worker() -> str | None:
     wait, and to start them anew would mend nothing.
     """
     from models.health.readiness import check_readiness, wrongs
-    from models.health.snapshot import look_closely
+    from models.health.snapshot import take_close_snapshot
     from models.settings import load_settings
 
-    wrong = wrongs(check_readiness(look_closely(load_settings())))
+    wrong = wrongs(check_readiness(take_close_snapshot(load_settings())))
     return wrong.get("drain") or wrong.get("workers")
 
 

@@ -50,13 +50,13 @@ class Sending:
             try:
                 while not all(client.done() for client in working):
                     time.sleep(LOOK_SECONDS / 5)
-                    self._look(show, min(total, done()))
+                    self._take_snapshot(show, min(total, done()))
             except KeyboardInterrupt:
                 self._stop.set()
             for client in working:
                 client.result()
             self.seconds = self._last_answer_at - started
-            self._look(show, total)
+            self._take_snapshot(show, total)
 
     def wait_until_stored(self, seconds: float) -> None:
         """Waits until every accepted reading is stored, or the time is over."""
@@ -86,7 +86,7 @@ class Sending:
         if wrong:
             raise click.ClickException("\n       ".join(wrong))
 
-    def _look(self, show: Callable, done: float) -> None:
+    def _take_snapshot(self, show: Callable, done: float) -> None:
         self.receipts.settle()
         lag = self.api.lag_seconds()
         show(

@@ -10,7 +10,7 @@ from models.stream.telemetry import TelemetryStream
 
 
 @dataclass(frozen=True)
-class Connections:
+class Resources:
     settings: Settings
     database: ConnectionPool
     stream: TelemetryStream
@@ -20,11 +20,11 @@ class Connections:
         self.stream.close()
 
 
-def connect_web(settings: Settings) -> Connections:
+def connect_web(settings: Settings) -> Resources:
     """For a web process or a command. Open after a fork: the pool has threads and sockets of its own."""
-    return Connections(settings, open_web_pool(settings), TelemetryStream(settings))
+    return Resources(settings, open_web_pool(settings), TelemetryStream(settings))
 
 
-def connect_worker(settings: Settings) -> Connections:
+def connect_worker(settings: Settings) -> Resources:
     """For a worker process. Open after a fork."""
-    return Connections(settings, open_worker_pool(settings), TelemetryStream(settings))
+    return Resources(settings, open_worker_pool(settings), TelemetryStream(settings))

@@ -45,15 +45,15 @@ def servers() -> Iterator[Servers]:
 @pytest.fixture(scope="session")
 def _worker_connections(servers):
     """What a worker process holds open; tasks called in this process find the same."""
-    from workers.app import connections
+    from workers.app import current_resources
 
-    held = connections()
-    yield held
-    held.close()
+    resources = current_resources()
+    yield resources
+    resources.close()
 
 
 @pytest.fixture
-def held(_worker_connections) -> Iterator:
+def resources(_worker_connections) -> Iterator:
     """A worker's connections, to empty tables and an empty stream; a backlog left behind fails the test."""
     _empty(_worker_connections)
     yield _worker_connections
@@ -63,9 +63,9 @@ def held(_worker_connections) -> Iterator:
 
 
 @pytest.fixture
-def database(held) -> Iterator[psycopg.Connection]:
+def database(resources) -> Iterator[psycopg.Connection]:
     """A connection in autocommit mode, for looking and for arranging."""
-    with psycopg.connect(held.settings.database_url, autocommit=True, options="-c timezone=UTC") as connection:
+    with psycopg.connect(resources.settings.database_url, autocommit=True, options="-c timezone=UTC") as connection:
         yield connection
 
 
@@ -82,11 +82,11 @@ def _app(servers):
     app = create_app()
     app.testing = True
     yield app
-    app.extensions["connections"].close()
+    app.extensions["resources"].close()
 
 
 @pytest.fixture
-def app(_app, held):
+def app(_app, resources):
     return _app
 
 
@@ -96,7 +96,7 @@ def client(app):
 
 
 @pytest.fixture
-def alive(held, broker):
+def alive(resources, broker):
     """Beat, a worker and a sweep, as if just heard."""
     from models.observability.heartbeats import BEAT, SWEEP, WORKER, Heartbeats
 
@@ -105,14 +105,14 @@ def alive(held, broker):
 
 
 @pytest.fixture
-def drain_all(held):
+def drain_all(resources):
     """Drains every shard in this process, as a worker would, until the stream is empty."""
     from workers.drain import drain_batch
 
     def drain() -> None:
-        for shard in held.stream.known_shards():
-            while held.stream.backlog(shard):
-                assert drain_batch(held, shard) is not None, f"shard {shard} can't be drained"
+        for shard in resources.stream.known_shards():
+            while resources.stream.backlog(shard):
+                assert drain_batch(resources, shard) is not None, f"shard {shard} can't be drained"
 
     return drain
 
@@ -120,21 +120,21 @@ def drain_all(held):
 @pytest.fixture
 def with_settings(app):
     """Changes settings of the running application for one test: `with_settings(stream_max_entries=3)`."""
-    before = app.extensions["connections"]
+    before = app.extensions["resources"]
     opened = []
 
     def change(**values):
-        from models.resources import Connections
+        from models.resources import Resources
         from models.stream.telemetry import TelemetryStream
 
         settings = replace(before.settings, **values)
-        changed = Connections(settings, before.database, TelemetryStream(settings))
+        changed = Resources(settings, before.database, TelemetryStream(settings))
         opened.append(changed)
-        app.extensions["connections"] = changed
+        app.extensions["resources"] = changed
         return changed
 
     yield change
-    app.extensions["connections"] = before
+    app.extensions["resources"] = before
     for changed in opened:
         changed.stream.close()
 
@@ -202,13 +202,13 @@ def stamp(at: datetime | None) -> str:
     return (at or ago(seconds=1)).isoformat().replace("+00:00", "Z")
 
 
-def _empty(held) -> None:
-    with held.database.connection() as connection:
+def _empty(resources) -> None:
+    with resources.database.connection() as connection:
         connection.execute(
             """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
                         vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters, api_keys, devices,
                         charging_sessions, meter_hourly, vehicle_hourly, rollup_state, rollup_marks, tariffs, alerts,
                         alert_deliveries"""
         )
-    with redis.Redis.from_url(held.settings.redis_url) as client:
+    with redis.Redis.from_url(resources.settings.redis_url) as client:
         client.flushall()

@@ -6,17 +6,19 @@ from models.observability.logs import configure_logs
 from models.resources import connect_web
 from models.settings import Settings, SettingsError, load_settings
 from webapp import alerts, commands, exports, openapi, service
-from webapp.analytics import fleet, series, sessions, tariffs
-from webapp.analytics import performance as analytics
-from webapp.devices import live as devices
-from webapp.devices import mapping
+from webapp.analytics import fleet, performance, series, sessions, tariffs
+from webapp.devices import live, mapping
 from webapp.devices import settings as device_settings
-from webapp.http import auth, errors, headers, limits, metrics
-from webapp.http import encoding as json
-from webapp.http import request_log as requests
+from webapp.http import auth, encoding, errors, headers, limits, metrics, request_log
 from webapp.http.resources import new_breaker
-from webapp.ingest import fast_door as express
+from webapp.ingest import fast_door
 from webapp.ingest import views as ingest
+
+# What every request passes, in this order.
+PASSED = (metrics, request_log, fast_door, headers, errors, auth, limits)
+ANSWERED_BY = (
+    ingest, live, device_settings, mapping, sessions, performance, fleet, series, tariffs, alerts, exports, service,
+)  # fmt: skip
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -30,25 +32,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         return app
     settings = settings or _settings_or_exit()
     configure_logs(settings)
-    app.json = json.MsgspecProvider(app)
-    app.extensions["connections"] = connect_web(settings)
+    app.json = encoding.MsgspecProvider(app)
+    app.extensions["resources"] = connect_web(settings)
     app.extensions["breaker"] = new_breaker()
-    for module in (metrics, requests, express, headers, errors, auth, limits):
+    for module in PASSED:
         module.init_app(app)
-    for module in (
-        ingest,
-        devices,
-        device_settings,
-        mapping,
-        sessions,
-        analytics,
-        fleet,
-        series,
-        tariffs,
-        alerts,
-        exports,
-        service,
-    ):
+    for module in ANSWERED_BY:
         app.register_blueprint(module.bp)
     openapi.init_app(app)
     return app

@@ -17,7 +17,7 @@ from models.readings import KINDS
 from models.settings import Settings
 from webapp.http.auth import binding, require_devices
 from webapp.http.errors import ApiError
-from webapp.http.resources import connections
+from webapp.http.resources import current_resources
 from webapp.ingest.schemas import DEVICE_ID_RULE, AnalyticsWindowSchema, WindowSchema, device_id
 
 bp = Blueprint("exports", __name__)
@@ -121,7 +121,7 @@ def _accepted() -> str:
 
 def _export(selection: Selection, form: str) -> Iterator[bytes]:
     """The file in pieces. Broken off it shows: CSV says so in its last line, Parquet is no file without its end."""
-    settings, slots = connections().settings, current_app.extensions["export_slots"]
+    settings, slots = current_resources().settings, current_app.extensions["export_slots"]
     slot, started, size = slots.take(settings), time.monotonic(), 0
     ended = "client_gone"
     try:

@@ -3,11 +3,11 @@
 from flask import Blueprint, Response, redirect, request
 
 from models.health.readiness import check_readiness, wrongs
-from models.health.snapshot import look
+from models.health.snapshot import take_snapshot
 from models.version import VERSION
 from webapp.http.errors import error_response
 from webapp.http.metrics import CONTENT_TYPE, render
-from webapp.http.resources import connections
+from webapp.http.resources import current_resources
 
 bp = Blueprint("service", __name__)
 
@@ -27,7 +27,7 @@ def show_liveness():
 
 @bp.get("/health/ready")
 def show_readiness():
-    checks = check_readiness(look(connections()))
+    checks = check_readiness(take_snapshot(current_resources()))
     shown = {name: check.shown() for name, check in checks.items()}
     if wrong := wrongs(checks):
         errors = {name: [detail] for name, detail in wrong.items()}
@@ -37,4 +37,4 @@ def show_readiness():
 
 @bp.get("/metrics")
 def show_metrics():
-    return Response(render(connections()), content_type=CONTENT_TYPE)
+    return Response(render(current_resources()), content_type=CONTENT_TYPE)

@@ -9,7 +9,7 @@ from celery import Celery, signals
 
 from models.observability.heartbeats import BEAT, WORKER, Heartbeats, looking_client
 from models.observability.logs import configure_logs
-from models.resources import Connections, connect_worker
+from models.resources import Resources, connect_worker
 from models.settings import load_settings
 
 app = Celery(
@@ -17,10 +17,10 @@ app = Celery(
 )
 app.config_from_object("celeryconfig")
 
-_connections: Connections | None = None
+_connections: Resources | None = None
 
 
-def connections() -> Connections:
+def current_resources() -> Resources:
     """This process's connections, opened at the first use: after the fork, and where no worker forks."""
     global _connections
     if _connections is None:
@@ -66,7 +66,7 @@ def _configure_logs(**_) -> None:
 
 @signals.worker_process_init.connect
 def _open(**_) -> None:
-    connections()
+    current_resources()
 
 
 @signals.worker_process_shutdown.connect

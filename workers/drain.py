@@ -17,7 +17,7 @@ from psycopg_pool import PoolTimeout
 
 from models.database import is_passing
 from models.observability.metrics import step
-from models.resources import Connections
+from models.resources import Resources
 from models.storage.divergence import reconcile
 from models.storage.history import MostlyRefused
 from models.storage.positions import Position, create_position, lock_position, move_position, note_failure
@@ -25,7 +25,7 @@ from models.storage.writer import NOTHING, Stored, store_entries
 from models.stream.entry_ids import EntryId
 from models.stream.keys import FIELD
 from models.stream.telemetry import StreamEntry, TelemetryStream
-from workers.app import app, connections
+from workers.app import app, current_resources
 from workers.doorbell import ring
 from workers.metrics import BATCH_SECONDS, committing, count_failure
 
@@ -40,18 +40,18 @@ READING_BYTES = 40  # of an encoded entry, about
 @app.task(name="workers.drain.drain")
 def drain(shard: int) -> None:
     """Drains the shard until it is empty, taken by another drain, or its time is over; then it rings for itself."""
-    held = connections()
-    give_up_at = time.monotonic() + held.settings.drain_seconds
+    resources = current_resources()
+    give_up_at = time.monotonic() + resources.settings.drain_seconds
     try:
         while time.monotonic() < give_up_at:
             # Asked after the lock of the last batch was released: a bell that came while it was held found the
             # shard taken, and is answered here.
-            backlog = held.stream.backlog(shard)
+            backlog = resources.stream.backlog(shard)
             if not backlog:
                 return
-            if backlog < held.settings.drain_batch_readings:
-                linger(held, shard)
-            if drain_batch(held, shard) is None:
+            if backlog < resources.settings.drain_batch_readings:
+                linger(resources, shard)
+            if drain_batch(resources, shard) is None:
                 return
     except (redis.RedisError, psycopg.Error, MostlyRefused, PoolTimeout) as error:
         # The entries stay where they are and the sweep rings again.
@@ -61,29 +61,29 @@ def drain(shard: int) -> None:
     ring(shard)
 
 
-def linger(held: Connections, shard: int) -> None:
+def linger(resources: Resources, shard: int) -> None:
     """Waits until the oldest entry has the age at which a batch is taken, so that a batch can fill."""
-    oldest = held.stream.oldest(shard)
+    oldest = resources.stream.oldest(shard)
     if oldest is not None:
         age_ms = time.time() * 1000 - oldest.ms
-        wait_ms = held.settings.drain_linger_ms - max(0, age_ms)
+        wait_ms = resources.settings.drain_linger_ms - max(0, age_ms)
         time.sleep(max(0, wait_ms) / 1000)
 
 
-def drain_batch(held: Connections, shard: int) -> Stored | None:
+def drain_batch(resources: Resources, shard: int) -> Stored | None:
     """Stores one batch of the shard; None where the shard is another drain's, or rests after a failure.
 
     Raises what kept the batch from being stored; then nothing of it is, and the entries are untouched.
     """
     started = time.monotonic()
-    with held.database.connection() as connection:
+    with resources.database.connection() as connection:
         try:
             with committing(connection):
                 with step("lock"):
                     position = lock_position(connection, shard)
                 if position and position.resting:
                     return None
-                stored, last = _store_batch(connection, held, shard, position) if position else (None, None)
+                stored, last = _store_batch(connection, resources, shard, position) if position else (None, None)
             if stored and stored.entries:
                 stored.count()
         except (psycopg.Error, MostlyRefused) as error:
@@ -91,10 +91,10 @@ def drain_batch(held: Connections, shard: int) -> Stored | None:
             raise
         is_new = position is None and create_position(connection, shard)
     if position is None:
-        return drain_batch(held, shard) if is_new else None
+        return drain_batch(resources, shard) if is_new else None
     if last:
         with step("trim"):
-            held.stream.trim(shard, last, mark=position.entry_id)
+            resources.stream.trim(shard, last, mark=position.entry_id)
         seconds = time.monotonic() - started
         BATCH_SECONDS.observe(seconds)
         log.info("batch_stored", shard=shard, seconds=round(seconds, 4), readings=stored.readings, **asdict(stored))
@@ -102,18 +102,18 @@ def drain_batch(held: Connections, shard: int) -> Stored | None:
 
 
 def _store_batch(
-    connection: psycopg.Connection, held: Connections, shard: int, position: Position
+    connection: psycopg.Connection, resources: Resources, shard: int, position: Position
 ) -> tuple[Stored, EntryId | None]:
     """Stores what comes after the position and moves it; the last entry stored, None where there was none."""
     with step("reconcile"):
-        adopted = reconcile(connection, held, shard, position)
+        adopted = reconcile(connection, resources, shard, position)
     if adopted:
         return adopted, None
     with step("read"):
-        entries = read_batch(held.stream, shard, position.entry_id, held.settings.drain_batch_readings)
+        entries = read_batch(resources.stream, shard, position.entry_id, resources.settings.drain_batch_readings)
     if not entries:
         return NOTHING, None
-    stored = store_entries(connection, shard, held.stream.shards, entries)
+    stored = store_entries(connection, shard, resources.stream.shards, entries)
     ids = [entry_id for entry_id, _ in entries]
     with step("position"):
         move_position(connection, shard, ids, readings=stored.readings, dead_letters=stored.dead_letters)

@@ -14,7 +14,7 @@ from models.storage import partitions
 from models.storage.direct import DIRECT_SHARD
 from models.storage.divergence import shards_astray
 from models.storage.positions import forget_batches
-from workers.app import app, connections, note
+from workers.app import app, current_resources, note
 from workers.doorbell import ring
 from workers.drain import drain_batch
 
@@ -28,19 +28,19 @@ def sweep() -> None:
     Shards that were configured once are swept too: lowering STREAM_SHARDS leaves nothing behind. A stream that
     went back in time is mended here where no reading comes to have it mended.
     """
-    held = connections()
+    resources = current_resources()
     idle = []
     note(SWEEP)
     try:
-        for shard in held.stream.known_shards():
-            if held.stream.backlog(shard):
+        for shard in resources.stream.known_shards():
+            if resources.stream.backlog(shard):
                 ring(shard)
             else:
                 idle.append(shard)
-        with held.database.connection() as connection:
-            astray = shards_astray(connection, held.stream)
+        with resources.database.connection() as connection:
+            astray = shards_astray(connection, resources.stream)
         for shard in set(idle) & set(astray):
-            drain_batch(held, shard)
+            drain_batch(resources, shard)
     except (redis.RedisError, psycopg.Error, PoolTimeout) as error:
         log.warning("sweep_failed", error=type(error).__name__, reason=str(error).strip())
 
@@ -48,12 +48,12 @@ def sweep() -> None:
 @app.task(name="workers.maintenance.ensure_partitions")
 def ensure_partitions() -> None:
     """Makes the days ahead, and drops the days past the retention where one is set."""
-    held = connections()
-    with held.database.connection() as connection:
-        made = partitions.ensure_partitions(connection, days_ahead=held.settings.partition_days_ahead)
+    resources = current_resources()
+    with resources.database.connection() as connection:
+        made = partitions.ensure_partitions(connection, days_ahead=resources.settings.partition_days_ahead)
         dropped = (
-            partitions.drop_expired(connection, keep_days=held.settings.retention_days)
-            if held.settings.retention_days
+            partitions.drop_expired(connection, keep_days=resources.settings.retention_days)
+            if resources.settings.retention_days
             else []
         )
     if made or dropped:
@@ -63,9 +63,9 @@ def ensure_partitions() -> None:
 @app.task(name="workers.maintenance.forget")
 def forget() -> None:
     """Forgets the batches whose receipts are no longer answered, and what the webhook was told long ago."""
-    held = connections()
-    before = datetime.now(UTC) - timedelta(days=held.settings.receipt_retention_days)
-    with held.database.connection() as connection:
+    resources = current_resources()
+    before = datetime.now(UTC) - timedelta(days=resources.settings.receipt_retention_days)
+    with resources.database.connection() as connection:
         for shard in [*range(MAX_SHARDS), DIRECT_SHARD]:
             forget_batches(connection, shard, before)
         forget_deliveries(connection)

@@ -18,7 +18,7 @@ from models.observability.metrics import STEP_SECONDS, make_series, watch_pool
 from models.settings import load_settings
 from models.storage.history import MostlyRefused
 from models.version import VERSION
-from workers.app import app, connections
+from workers.app import app, current_resources
 
 log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ def _serve(**_) -> None:
 def _start_child(**_) -> None:
     if _server:
         _server.socket.close()  # the fork's copy: it would keep the port taken after the parent's death
-    watch_pool(connections().database)
+    watch_pool(current_resources().database)
 
 
 @signals.task_failure.connect

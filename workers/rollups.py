@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 from psycopg_pool import PoolTimeout
 
 from models.analytics.rollups.watermark import steps
-from workers.app import app, connections
+from workers.app import app, current_resources
 
 log = structlog.get_logger()
 
@@ -22,11 +22,11 @@ EXPIRES_SECONDS = 15
 @app.task(name="workers.rollups.roll_up")
 def roll_up() -> None:
     """Moves the watermark on and works off marks; where there is more to do, it rings for itself."""
-    held = connections()
+    resources = current_resources()
     give_up_at = time.monotonic() + TICK_SECONDS
     try:
-        with held.database.connection() as connection:
-            work = steps(connection, now=datetime.now(UTC), heartbeat_seconds=held.settings.heartbeat_seconds)
+        with resources.database.connection() as connection:
+            work = steps(connection, now=datetime.now(UTC), heartbeat_seconds=resources.settings.heartbeat_seconds)
             is_behind = any(time.monotonic() > give_up_at for _ in work)
     except (psycopg.Error, PoolTimeout) as error:
         # A step is a transaction: what it had begun is as it was, and beat asks again.

@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 from models.alerts.outbox import Delivery, claim, note_delivered, note_failed
 from models.settings import Settings
 from models.version import VERSION
-from workers.app import app, connections
+from workers.app import app, current_resources
 from workers.metrics import count_delivery
 
 log = structlog.get_logger()
@@ -42,19 +42,19 @@ class Unreachable(Exception):
 @app.task(name="workers.webhooks.deliver", soft_time_limit=TASK_LIMIT_SECONDS)
 def deliver() -> None:
     """Sends what is due, for some seconds, until the receiver fails."""
-    held = connections()
-    if not held.settings.alert_webhook_url:
+    resources = current_resources()
+    if not resources.settings.alert_webhook_url:
         return
     give_up_at = time.monotonic() + TASK_SECONDS
     try:
         # The lock is held by a transaction of its own: each step of the other is committed at once.
         with (
-            held.database.connection() as guard,
+            resources.database.connection() as guard,
             guard.transaction(),
-            held.database.connection() as connection,
+            resources.database.connection() as connection,
         ):
             (is_mine,) = guard.execute("select pg_try_advisory_xact_lock(%s)", [_ADVISORY_LOCK]).fetchone()
-            while is_mine and time.monotonic() < give_up_at and deliver_next(connection, held.settings):
+            while is_mine and time.monotonic() < give_up_at and deliver_next(connection, resources.settings):
                 pass
     except (psycopg.Error, PoolTimeout) as error:
         log.warning("webhook_outbox_away", error=type(error).__name__, reason=str(error).strip())

@@ -46,15 +46,15 @@ def _parse(lines: bytes, schema):
 
 
 def _row_groups(csv: Iterable[bytes]) -> Iterator[bytes]:
-    held, size = [], 0
+    resources, size = [], 0
     for block in csv:
-        held.append(block)
+        resources.append(block)
         size += len(block)
         if size >= ROW_GROUP_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
+            yield b"".join(resources)
+            resources, size = [], 0
     if size:
-        yield b"".join(held)
+        yield b"".join(resources)
 
 
 class _Sink:

@@ -1,7 +1,7 @@
 """The servers' settings that "accepted" rests on: is what they acknowledge on disk, and does it stay?"""
 
 from models.health.checks import Check, good, unknown, warning, wrong
-from models.health.snapshot import DURABLE_SETTINGS, Facts
+from models.health.snapshot import DURABLE_SETTINGS, Snapshot
 from models.stream.appender import MEMORY_SHARE
 
 # Below this share of free memory it is time to give Redis more; at MEMORY_SHARE used requests get 503.
@@ -9,15 +9,15 @@ FREE_MEMORY_SHARE = 0.2
 MIB = 1024 * 1024
 
 
-def check_durability(facts: Facts) -> dict[str, Check]:
+def check_durability(snapshot: Snapshot) -> dict[str, Check]:
     """A check for each setting, by the name it has in its server; none for a server that is away."""
     checks = {}
-    if facts.postgres:
-        checks |= {name: _check_on(name, facts.postgres.settings[name]) for name in DURABLE_SETTINGS}
-    if facts.redis:
-        info = facts.redis.info
+    if snapshot.postgres:
+        checks |= {name: _check_on(name, snapshot.postgres.settings[name]) for name in DURABLE_SETTINGS}
+    if snapshot.redis:
+        info = snapshot.redis.info
         checks["appendonly"] = _check_on("appendonly", "on" if info.get("aof_enabled") else "off")
-        checks["appendfsync"] = _check_appendfsync(facts.redis.appendfsync)
+        checks["appendfsync"] = _check_appendfsync(snapshot.redis.appendfsync)
         checks["append-only file"] = _check_append_only_file(info)
         checks["maxmemory-policy"] = _check_policy(info.get("maxmemory_policy", "noeviction"))
         checks["maxmemory"] = check_memory(info)

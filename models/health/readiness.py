@@ -2,7 +2,7 @@
 
 from models.health.checks import Check, Verdict, good, unknown, warning, wrong
 from models.health.durability import check_durability, check_memory
-from models.health.snapshot import Facts, known_revisions
+from models.health.snapshot import Snapshot, known_revisions
 from models.observability.heartbeats import BEAT, SILENT_SECONDS, SWEEP, WORKER
 
 # A backlog whose oldest entry is older than this, with a position that did not move for as long, is stuck.
@@ -16,7 +16,7 @@ _NO_REDIS = unknown("can't be told without Redis")
 _NO_SCHEMA = unknown("can't be told without the schema")
 
 
-def check_readiness(facts: Facts) -> dict[str, Check]:
+def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
     """Every part by name, in the order in which to look at them: what comes first explains what comes later.
 
     Whatever is wrong makes the engine not ready: from servers out of reach to a beat that does not ring, each
@@ -26,17 +26,17 @@ def check_readiness(facts: Facts) -> dict[str, Check]:
     /health/live. What can't be told, because of something that is named, is no reason of its own.
     """
     return {
-        "postgres": _check_postgres(facts),
-        "migrations": _check_migrations(facts),
-        "partitions": _check_partitions(facts),
-        "redis": _check_redis(facts),
-        "durability": _check_durability(facts),
-        "backlog": _check_backlog(facts),
-        "drain": _check_drain(facts),
-        "stream": _check_stream(facts),
-        "beat": _check_beat(facts),
-        "workers": _check_workers(facts),
-        "rollups": _check_rollups(facts),
+        "postgres": _check_postgres(snapshot),
+        "migrations": _check_migrations(snapshot),
+        "partitions": _check_partitions(snapshot),
+        "redis": _check_redis(snapshot),
+        "durability": _check_durability(snapshot),
+        "backlog": _check_backlog(snapshot),
+        "drain": _check_drain(snapshot),
+        "stream": _check_stream(snapshot),
+        "beat": _check_beat(snapshot),
+        "workers": _check_workers(snapshot),
+        "rollups": _check_rollups(snapshot),
     }
 
 
@@ -45,19 +45,19 @@ def wrongs(checks: dict[str, Check]) -> dict[str, str]:
     return {name: check.detail for name, check in checks.items() if check.verdict is Verdict.WRONG}
 
 
-def _check_postgres(facts: Facts) -> Check:
-    if not facts.postgres:
-        return wrong(f"Postgres does not answer: {facts.postgres_away}")
-    if facts.postgres.is_standby:
+def _check_postgres(snapshot: Snapshot) -> Check:
+    if not snapshot.postgres:
+        return wrong(f"Postgres does not answer: {snapshot.postgres_away}")
+    if snapshot.postgres.is_standby:
         return wrong("Postgres is a standby: it can't be written to")
-    return good(f"Postgres {facts.postgres.version // 10_000} answers")
+    return good(f"Postgres {snapshot.postgres.version // 10_000} answers")
 
 
-def _check_migrations(facts: Facts) -> Check:
-    if not facts.postgres:
+def _check_migrations(snapshot: Snapshot) -> Check:
+    if not snapshot.postgres:
         return _NO_POSTGRES
     head, *earlier = known_revisions()
-    revision = facts.postgres.revision
+    revision = snapshot.postgres.revision
     if revision is None:
         return wrong("the schema is missing; run `alembic upgrade head`", head=head)
     figures = {"revision": revision, "head": head}
@@ -68,48 +68,48 @@ def _check_migrations(facts: Facts) -> Check:
     return good(f"the schema is at {head}, the head", **figures)
 
 
-def _check_partitions(facts: Facts) -> Check:
-    if not facts.postgres:
+def _check_partitions(snapshot: Snapshot) -> Check:
+    if not snapshot.postgres:
         return _NO_POSTGRES
-    if facts.postgres.days_ahead is None:
+    if snapshot.postgres.days_ahead is None:
         return _NO_SCHEMA
-    ahead = facts.postgres.days_ahead
+    ahead = snapshot.postgres.days_ahead
     if ahead < 1:
         day = "today" if ahead < 0 else "tomorrow"
         return wrong(f"there is no partition for {day}; run `flask partitions ensure`", daysAhead=ahead)
     return good(f"made for {ahead} days ahead", daysAhead=ahead)
 
 
-def _check_redis(facts: Facts) -> Check:
-    if not facts.redis:
-        return wrong(f"Redis does not answer: {facts.redis_away}")
-    if facts.redis.info.get("role") == "slave":
+def _check_redis(snapshot: Snapshot) -> Check:
+    if not snapshot.redis:
+        return wrong(f"Redis does not answer: {snapshot.redis_away}")
+    if snapshot.redis.info.get("role") == "slave":
         return wrong("Redis is a replica: it can't be written to")
-    return good(f"Redis {facts.redis.info.get('redis_version')} answers")
+    return good(f"Redis {snapshot.redis.info.get('redis_version')} answers")
 
 
-def _check_durability(facts: Facts) -> Check:
+def _check_durability(snapshot: Snapshot) -> Check:
     """The servers' settings in one; but for `maxmemory`, which the backlog tells."""
-    found = {name: detail for name, detail in wrongs(check_durability(facts)).items() if name != "maxmemory"}
+    found = {name: detail for name, detail in wrongs(check_durability(snapshot)).items() if name != "maxmemory"}
     if found:
         return wrong(f"what is acknowledged may be lost: {'; '.join(found.values())}", wrongSettings=len(found))
-    if not (facts.postgres and facts.redis):
-        return _NO_POSTGRES if facts.redis else _NO_REDIS
+    if not (snapshot.postgres and snapshot.redis):
+        return _NO_POSTGRES if snapshot.redis else _NO_REDIS
     return good("what is acknowledged is on disk", wrongSettings=0)
 
 
-def _check_backlog(facts: Facts) -> Check:
-    if not facts.redis:
+def _check_backlog(snapshot: Snapshot) -> Check:
+    if not snapshot.redis:
         return _NO_REDIS
-    bound = facts.settings.shard_max_entries
-    entries = sum(shard.backlog for shard in facts.redis.shards.values())
+    bound = snapshot.settings.shard_max_entries
+    entries = sum(shard.backlog for shard in snapshot.redis.shards.values())
     figures = {"entries": entries, "maxEntriesPerShard": bound}
     full = [
         f"shard {number} is full with {shard.backlog:,} of {bound:,} entries"
-        for number, shard in facts.redis.shards.items()
+        for number, shard in snapshot.redis.shards.items()
         if shard.backlog >= bound
     ]
-    memory = check_memory(facts.redis.info)
+    memory = check_memory(snapshot.redis.info)
     if memory.verdict is Verdict.WRONG:
         full.append(memory.detail)
     if full:
@@ -117,57 +117,57 @@ def _check_backlog(facts: Facts) -> Check:
     return good(f"{entries:,} entries; a shard takes up to {bound:,}", **figures)
 
 
-def _check_drain(facts: Facts) -> Check:
-    if missing := _missing(facts):
+def _check_drain(snapshot: Snapshot) -> Check:
+    if missing := _missing(snapshot):
         return missing
     stuck = []
-    for number, shard in facts.redis.shards.items():
+    for number, shard in snapshot.redis.shards.items():
         # A position that never moved has stood still for as long as its oldest entry waits.
-        still = min(_still_seconds(facts, number), shard.lag_seconds)
+        still = min(_still_seconds(snapshot, number), shard.lag_seconds)
         if shard.backlog and still > STUCK_SECONDS:
-            failure = facts.positions.get(number, {}).get("failure") or _NO_FAILURE
+            failure = snapshot.positions.get(number, {}).get("failure") or _NO_FAILURE
             stuck.append(f"shard {number} has not moved for {still:.0f} s: {failure}")
-    lag = max((shard.lag_seconds for shard in facts.redis.shards.values()), default=0.0)
+    lag = max((shard.lag_seconds for shard in snapshot.redis.shards.values()), default=0.0)
     figures = {"lagSeconds": round(lag, 3), "stuckShards": len(stuck)}
     if stuck:
         return wrong("; ".join(stuck), **figures)
-    waiting = any(shard.backlog for shard in facts.redis.shards.values())
+    waiting = any(shard.backlog for shard in snapshot.redis.shards.values())
     return good(f"moves; the oldest entry is {lag:.1f} s old" if waiting else "nothing waits", **figures)
 
 
-def _missing(facts: Facts) -> Check | None:
+def _missing(snapshot: Snapshot) -> Check | None:
     """Why stream and positions can't be held against each other; None where they can."""
-    if not facts.redis:
+    if not snapshot.redis:
         return _NO_REDIS
-    if not facts.postgres:
+    if not snapshot.postgres:
         return _NO_POSTGRES
-    return _NO_SCHEMA if facts.positions is None else None
+    return _NO_SCHEMA if snapshot.positions is None else None
 
 
-def _still_seconds(facts: Facts, shard: int) -> float:
+def _still_seconds(snapshot: Snapshot, shard: int) -> float:
     """How long the shard's position did not move."""
-    moved_at = facts.positions.get(shard, {}).get("moved_at")
-    return (facts.postgres.now - moved_at).total_seconds() if moved_at else float("inf")
+    moved_at = snapshot.positions.get(shard, {}).get("moved_at")
+    return (snapshot.postgres.now - moved_at).total_seconds() if moved_at else float("inf")
 
 
-def _check_stream(facts: Facts) -> Check:
+def _check_stream(snapshot: Snapshot) -> Check:
     """Do stream and positions belong together; and did they always, as far as anybody noted?"""
-    if missing := _missing(facts):
+    if missing := _missing(snapshot):
         return missing
-    if facts.astray is None:
+    if snapshot.astray is None:
         return unknown("a server went away in the middle of the look")
-    if facts.astray:
-        return wrong(f"went back in time: shards {facts.astray}; the next drain mends it")
-    if went_back := {n: row["went_back_at"] for n, row in facts.positions.items() if row["went_back_at"]}:
+    if snapshot.astray:
+        return wrong(f"went back in time: shards {snapshot.astray}; the next drain mends it")
+    if went_back := {n: row["went_back_at"] for n, row in snapshot.positions.items() if row["went_back_at"]}:
         told = ", ".join(f"shard {shard} at {moment:%Y-%m-%dT%H:%M:%SZ}" for shard, moment in went_back.items())
         return good(f"went back in time and was mended: {told}; what was lost: docs/guarantees.md")
     return good("belongs to the positions")
 
 
-def _check_beat(facts: Facts) -> Check:
-    if not facts.redis:
+def _check_beat(snapshot: Snapshot) -> Check:
+    if not snapshot.redis:
         return _NO_REDIS
-    silent = facts.redis.heard.get(BEAT)
+    silent = snapshot.redis.heard.get(BEAT)
     if silent is None:
         return wrong("beat was not heard within an hour; start `celery -A workers beat`")
     figures = {"silentSeconds": round(silent)}
@@ -176,39 +176,41 @@ def _check_beat(facts: Facts) -> Check:
     return good(f"rang {silent:.0f} s ago", **figures)
 
 
-def _check_workers(facts: Facts) -> Check:
+def _check_workers(snapshot: Snapshot) -> Check:
     """Workers are well where they are heard and, as long as beat rings, do what it asks for."""
-    if not facts.redis:
+    if not snapshot.redis:
         return _NO_REDIS
-    heard = facts.redis.heard
+    heard = snapshot.redis.heard
     alive = sum(age <= SILENT_SECONDS for who, age in heard.items() if who.startswith(WORKER))
     figures = {"alive": alive}
     if not alive:
         return wrong(f"no worker was heard within {SILENT_SECONDS} s; start `celery -A workers worker`", **figures)
     beat_rings = heard.get(BEAT, float("inf")) <= SILENT_SECONDS
-    if beat_rings and _idle_seconds(facts) > SILENT_SECONDS:
+    if beat_rings and _idle_seconds(snapshot) > SILENT_SECONDS:
         return wrong(f"{alive} are there, but take no tasks; restart them", **figures)
     return good(f"{alive} heard within {SILENT_SECONDS} s", **figures)
 
 
-def _idle_seconds(facts: Facts) -> float:
+def _idle_seconds(snapshot: Snapshot) -> float:
     """How long no worker did anything. Many drains at once may keep the sweep waiting: they show it too."""
-    moves = [_still_seconds(facts, shard) for shard in facts.redis.shards if (facts.positions or {}).get(shard)]
-    return min([facts.redis.heard.get(SWEEP, float("inf")), *moves])
+    moves = [
+        _still_seconds(snapshot, shard) for shard in snapshot.redis.shards if (snapshot.positions or {}).get(shard)
+    ]
+    return min([snapshot.redis.heard.get(SWEEP, float("inf")), *moves])
 
 
-def _check_rollups(facts: Facts) -> Check:
+def _check_rollups(snapshot: Snapshot) -> Check:
     """Never a reason for not being ready: readings are taken and stored without, and all but the fleet is exact."""
-    if not facts.postgres:
+    if not snapshot.postgres:
         return _NO_POSTGRES
-    state = facts.postgres.rollups
+    state = snapshot.postgres.rollups
     if state is None:
         return _NO_SCHEMA
     if state.watermark is None:
         return warning("nothing is rolled up yet", marks=state.marks)
-    age = max(0.0, (facts.postgres.now - state.watermark).total_seconds())
+    age = max(0.0, (snapshot.postgres.now - state.watermark).total_seconds())
     figures = {"watermarkAgeSeconds": round(age), "marks": state.marks}
-    still = (facts.postgres.now - state.moved_at).total_seconds() if state.moved_at else age
+    still = (snapshot.postgres.now - state.moved_at).total_seconds() if state.moved_at else age
     if min(age, still) > ROLLUPS_STILL_SECONDS:
         return warning(f"the watermark stands still since {still:.0f} s, and is {age:.0f} s old", **figures)
     return good(f"the watermark is {age:.0f} s old; {state.marks:,} marks wait", **figures)

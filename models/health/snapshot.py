@@ -23,7 +23,7 @@ from models.alerts.outbox import count_deliveries
 from models.analytics.rollups.watermark import RollupState, get_state
 from models.database import BoundedConnection, bounded, connection_options
 from models.observability.heartbeats import LOOK_SECONDS, Heartbeats, looking_client
-from models.resources import Connections
+from models.resources import Resources
 from models.settings import Settings
 from models.storage.divergence import shards_astray
 from models.storage.partitions import days_ahead
@@ -41,7 +41,7 @@ Connect = Callable[[], AbstractContextManager[BoundedConnection]]
 
 
 @dataclass(frozen=True)
-class PostgresFacts:
+class PostgresSnapshot:
     """None where the schema is not there to tell. `ahead_seconds`: its clock less ours."""
 
     now: datetime
@@ -59,30 +59,30 @@ class PostgresFacts:
 
 
 @dataclass(frozen=True)
-class ShardFacts:
+class ShardSnapshot:
     backlog: int  # entries
     lag_seconds: float  # age of the oldest entry by Redis's clock; 0 without a backlog
 
 
 @dataclass(frozen=True)
-class RedisFacts:
+class RedisSnapshot:
     """`appendfsync` is None where Redis does not let it be read. `ahead_seconds`: its clock less ours."""
 
     ahead_seconds: float
     info: dict
     appendfsync: str | None
-    shards: dict[int, ShardFacts]
+    shards: dict[int, ShardSnapshot]
     heard: dict[str, float]  # seconds ago, by who
 
 
 @dataclass(frozen=True)
-class Facts:
+class Snapshot:
     """A server that is away has no facts, and the reason why."""
 
     settings: Settings
-    postgres: PostgresFacts | None
+    postgres: PostgresSnapshot | None
     postgres_away: str
-    redis: RedisFacts | None
+    redis: RedisSnapshot | None
     redis_away: str
     astray: list[int] | None  # shards whose stream and position do not belong together
 
@@ -93,17 +93,19 @@ class Facts:
         return None if known is None else {row["shard"]: row for row in known}
 
 
-def look(held: Connections) -> Facts:
+def take_snapshot(resources: Resources) -> Snapshot:
     """For a web or worker process, over its pool. Never raises for what is away.
 
     A reason is only the error's kind: what this answers may be read by strangers.
     """
-    return _look(held.settings, lambda: held.database.connection(timeout=LOOK_SECONDS), lambda e: type(e).__name__)
+    return _take_snapshot(
+        resources.settings, lambda: resources.database.connection(timeout=LOOK_SECONDS), lambda e: type(e).__name__
+    )
 
 
-def look_closely(settings: Settings) -> Facts:
+def take_close_snapshot(settings: Settings) -> Snapshot:
     """For an operator's command: over a connection of its own, and a reason is all that the error says."""
-    return _look(settings, lambda: connect(settings), _first_line)
+    return _take_snapshot(settings, lambda: connect(settings), _first_line)
 
 
 def connect(settings: Settings) -> BoundedConnection:
@@ -119,18 +121,18 @@ def known_revisions() -> tuple[str, ...]:
     return tuple(script.revision for script in scripts.walk_revisions())
 
 
-def _look(settings: Settings, connect: Connect, explain: Callable[[Exception], str]) -> Facts:
+def _take_snapshot(settings: Settings, connect: Connect, explain: Callable[[Exception], str]) -> Snapshot:
     known_revisions()  # read from disk at the first look: not within the time of a query
     stream = TelemetryStream(replace(settings, redis_timeout_seconds=LOOK_SECONDS))
     with ThreadPoolExecutor(1) as other, looking_client(settings) as client:
-        looking = other.submit(_look_at_postgres, connect)
-        in_redis, redis_away = _or_why_not(lambda: _look_at_redis(client, stream), explain)
+        looking = other.submit(_snapshot_postgres, connect)
+        in_redis, redis_away = _or_why_not(lambda: _snapshot_redis(client, stream), explain)
         in_postgres, postgres_away = _or_why_not(looking.result, explain)
     try:
         astray = _look_for_shards_astray(connect, stream) if in_redis and in_postgres else None
     finally:
         stream.close()
-    return Facts(settings, in_postgres, postgres_away, in_redis, redis_away, astray)
+    return Snapshot(settings, in_postgres, postgres_away, in_redis, redis_away, astray)
 
 
 def _or_why_not(ask: Callable, explain: Callable[[Exception], str]) -> tuple:
@@ -148,7 +150,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _look_at_postgres(connect: Connect) -> PostgresFacts:
+def _snapshot_postgres(connect: Connect) -> PostgresSnapshot:
     with connect() as connection, bounded(connection, LOOK_SECONDS):
         asked_at = time.time()
         now, version, is_standby, session_time_zone = connection.execute(
@@ -159,7 +161,7 @@ def _look_at_postgres(connect: Connect) -> PostgresFacts:
         settings = connection.execute(
             "select name, current_setting(name) from unnest(%s::text[]) as asked (name)", [list(DURABLE_SETTINGS)]
         ).fetchall()
-        return PostgresFacts(
+        return PostgresSnapshot(
             now,
             ahead_seconds,
             version,
@@ -187,13 +189,13 @@ def _if_migrated(ask: Callable):
         return None
 
 
-def _look_at_redis(client: redis.Redis, stream: TelemetryStream) -> RedisFacts:
+def _snapshot_redis(client: redis.Redis, stream: TelemetryStream) -> RedisSnapshot:
     client.ping()  # connected: the clocks are compared over one round trip
     asked_at = time.time()
     seconds, microseconds = client.time()
     now = seconds + microseconds / 1e6
     ahead_seconds = now - (asked_at + time.time()) / 2
-    return RedisFacts(
+    return RedisSnapshot(
         ahead_seconds,
         client.info(),
         _appendfsync(client),
@@ -202,8 +204,8 @@ def _look_at_redis(client: redis.Redis, stream: TelemetryStream) -> RedisFacts:
     )
 
 
-def _shard(backlog: int, oldest: EntryId | None, now: float) -> ShardFacts:
-    return ShardFacts(backlog, max(0.0, now - oldest.ms / 1000) if oldest else 0.0)
+def _shard(backlog: int, oldest: EntryId | None, now: float) -> ShardSnapshot:
+    return ShardSnapshot(backlog, max(0.0, now - oldest.ms / 1000) if oldest else 0.0)
 
 
 def _appendfsync(client: redis.Redis) -> str | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from models.database import bounded
-from models.health.snapshot import Facts, connect
+from models.health.snapshot import Snapshot, connect
 from models.observability.heartbeats import WORKER
 from models.readings import KINDS
 from models.storage.direct import DIRECT_SHARD
@@ -22,7 +22,7 @@ FIGURES_SECONDS = 5.0
 MANY_DEAD_LETTERS = 100_000
 
 
-def collect_figures(facts: Facts) -> dict:
+def collect_figures(snapshot: Snapshot) -> dict:
     """Everything by name, as far as it can be told; None where its server is away, or the schema not there."""
     questions = {
         "stored": _stored,
@@ -31,26 +31,26 @@ def collect_figures(facts: Facts) -> dict:
         "partitions": _partitions,
         "postgres": _postgres,
     }
-    answers = _ask(facts, questions)
+    answers = _ask(snapshot, questions)
     stored = answers.pop("stored")
     return {
         "readingsStoredPerSecond": None if stored is None else _per_second(sum(n for n, _ in stored.values())),
-        "shards": _shards(facts, stored),
-        "workers": _workers(facts),
+        "shards": _shards(snapshot, stored),
+        "workers": _workers(snapshot),
         **answers,
-        "redis": _redis(facts),
+        "redis": _redis(snapshot),
     }
 
 
-def _ask(facts: Facts, questions: dict[str, Callable]) -> dict:
+def _ask(snapshot: Snapshot, questions: dict[str, Callable]) -> dict:
     answers = dict.fromkeys(questions)
     with suppress(psycopg.OperationalError):
-        if facts.postgres:
-            with connect(facts.settings) as connection, bounded(connection, FIGURES_SECONDS):
+        if snapshot.postgres:
+            with connect(snapshot.settings) as connection, bounded(connection, FIGURES_SECONDS):
                 connection.execute(f"set statement_timeout = '{FIGURES_SECONDS:g}s'")
                 for name, question in questions.items():
                     with suppress(psycopg.errors.UndefinedTable):
-                        answers[name] = question(connection, facts)
+                        answers[name] = question(connection, snapshot)
     return answers
 
 
@@ -58,14 +58,14 @@ def _per_second(count: int) -> float:
     return round(count / RATE_SECONDS, 1)
 
 
-def _shards(facts: Facts, stored: dict | None) -> list[dict]:
-    shards = set(facts.redis.shards if facts.redis else ()) | set(facts.positions or ())
-    return [_shard(facts, shard, stored) for shard in sorted(shards)]
+def _shards(snapshot: Snapshot, stored: dict | None) -> list[dict]:
+    shards = set(snapshot.redis.shards if snapshot.redis else ()) | set(snapshot.positions or ())
+    return [_shard(snapshot, shard, stored) for shard in sorted(shards)]
 
 
-def _shard(facts: Facts, shard: int, stored: dict | None) -> dict:
-    waiting = facts.redis and facts.redis.shards.get(shard)
-    position = (facts.positions or {}).get(shard, {})
+def _shard(snapshot: Snapshot, shard: int, stored: dict | None) -> dict:
+    waiting = snapshot.redis and snapshot.redis.shards.get(shard)
+    position = (snapshot.positions or {}).get(shard, {})
     readings, entries = (stored or {}).get(shard, (0, 0))
     appended = None
     if waiting and stored is not None:
@@ -74,7 +74,7 @@ def _shard(facts: Facts, shard: int, stored: dict | None) -> dict:
     return {
         "shard": shard,
         "backlog": waiting.backlog if waiting else None,
-        "maxEntries": facts.settings.shard_max_entries,
+        "maxEntries": snapshot.settings.shard_max_entries,
         "lagSeconds": round(waiting.lag_seconds, 1) if waiting else None,
         "entriesPerSecond": None if appended is None else round(appended, 1),
         "readingsStoredPerSecond": None if stored is None else _per_second(readings),
@@ -83,12 +83,12 @@ def _shard(facts: Facts, shard: int, stored: dict | None) -> dict:
     }
 
 
-def _stored(connection: psycopg.Connection, facts: Facts) -> dict[int, tuple[int, int]]:
+def _stored(connection: psycopg.Connection, snapshot: Snapshot) -> dict[int, tuple[int, int]]:
     """Of each shard: readings stored within RATE_SECONDS, and entries stored that came within it.
 
     By the key of ingest_batches, from its end.
     """
-    since = facts.postgres.now - timedelta(seconds=RATE_SECONDS)
+    since = snapshot.postgres.now - timedelta(seconds=RATE_SECONDS)
     return {
         shard: (readings, entries)
         for shard, readings, entries in connection.execute(
@@ -102,25 +102,25 @@ def _stored(connection: psycopg.Connection, facts: Facts) -> dict[int, tuple[int
             {
                 "since": since,
                 "first": int(since.timestamp() * 1000) << 20,
-                "shards": [*(facts.positions or ()), DIRECT_SHARD],
+                "shards": [*(snapshot.positions or ()), DIRECT_SHARD],
                 "batches": _RATE_BATCHES,
             },
         ).fetchall()
     }
 
 
-def _workers(facts: Facts) -> list[dict] | None:
-    if not facts.redis:
+def _workers(snapshot: Snapshot) -> list[dict] | None:
+    if not snapshot.redis:
         return None
     return [
         {"name": who.removeprefix(WORKER), "heardSecondsAgo": round(age)}
-        for who, age in facts.redis.heard.items()
+        for who, age in snapshot.redis.heard.items()
         if who.startswith(WORKER)
     ]
 
 
-def _devices(connection: psycopg.Connection, facts: Facts) -> dict[str, dict[str, int]]:
-    since = datetime.now(UTC) - timedelta(seconds=facts.settings.offline_after_seconds)
+def _devices(connection: psycopg.Connection, snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    since = datetime.now(UTC) - timedelta(seconds=snapshot.settings.offline_after_seconds)
     found = {}
     for kind in KINDS.values():
         online, known = connection.execute(
@@ -130,7 +130,7 @@ def _devices(connection: psycopg.Connection, facts: Facts) -> dict[str, dict[str
     return found
 
 
-def _count_dead_letters(connection: psycopg.Connection, facts: Facts) -> int:
+def _count_dead_letters(connection: psycopg.Connection, snapshot: Snapshot) -> int:
     """Those that were not replayed; not counted beyond MANY_DEAD_LETTERS."""
     return connection.execute(
         "select count(*) from (select from dead_letters where replayed_at is null limit %s) as counted",
@@ -138,26 +138,26 @@ def _count_dead_letters(connection: psycopg.Connection, facts: Facts) -> int:
     ).fetchone()[0]
 
 
-def _partitions(connection: psycopg.Connection, facts: Facts) -> dict[str, int | None]:
+def _partitions(connection: psycopg.Connection, snapshot: Snapshot) -> dict[str, int | None]:
     found = list_partitions(connection)
     today = datetime.now(UTC).date()
     return {
-        "daysAhead": facts.postgres.days_ahead,
+        "daysAhead": snapshot.postgres.days_ahead,
         "count": len(found),
         "bytes": sum(partition.bytes for partition in found),
         "todayBytes": sum(partition.bytes for partition in found if partition.day == today),
     }
 
 
-def _postgres(connection: psycopg.Connection, facts: Facts) -> dict[str, int]:
+def _postgres(connection: psycopg.Connection, snapshot: Snapshot) -> dict[str, int]:
     size = connection.execute("select pg_database_size(current_database())").fetchone()[0]
-    return {"version": facts.postgres.version // 10_000, "bytes": size}
+    return {"version": snapshot.postgres.version // 10_000, "bytes": size}
 
 
-def _redis(facts: Facts) -> dict[str, int | str] | None:
-    if not facts.redis:
+def _redis(snapshot: Snapshot) -> dict[str, int | str] | None:
+    if not snapshot.redis:
         return None
-    info = facts.redis.info
+    info = snapshot.redis.info
     return {
         "version": info.get("redis_version"),
         "usedBytes": info["used_memory"],

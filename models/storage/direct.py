@@ -9,7 +9,7 @@ from threading import BoundedSemaphore
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from models.resources import Connections
+from models.resources import Resources
 from models.settings import MAX_SHARDS
 from models.storage.history import MostlyRefused
 from models.storage.positions import record_batch
@@ -26,7 +26,7 @@ DIRECT_WRITERS = 2
 _writers = BoundedSemaphore(DIRECT_WRITERS)
 
 
-def store_direct(held: Connections, payload: bytes) -> EntryId:
+def store_direct(resources: Resources, payload: bytes) -> EntryId:
     """Stores one encoded entry; returns the id that its receipt is made of.
 
     When this returns, the readings are in Postgres (or in the dead letters). Raises StreamUnreachable where
@@ -35,9 +35,9 @@ def store_direct(held: Connections, payload: bytes) -> EntryId:
     if not _writers.acquire(blocking=False):
         raise StreamUnreachable("the direct writers are all busy")
     try:
-        with held.database.connection() as connection:
+        with resources.database.connection() as connection:
             try:
-                return _store(connection, held.stream.shards, payload)
+                return _store(connection, resources.stream.shards, payload)
             except psycopg.OperationalError as error:
                 if connection.closed:
                     raise OutcomeUnknown("the connection to Postgres was lost") from error

@@ -11,7 +11,7 @@ import psycopg
 import structlog
 
 from models.observability.metrics import WENT_BACK
-from models.resources import Connections
+from models.resources import Resources
 from models.storage.positions import Position, adopt_entry, list_positions, note_went_back, stored_entries
 from models.storage.writer import NOTHING, Stored, store_entries
 from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
@@ -23,49 +23,51 @@ PAGE_ENTRIES = 500
 _START = parse_entry_id(NO_ENTRY)
 
 
-def reconcile(connection: psycopg.Connection, held: Connections, shard: int, position: Position) -> Stored | None:
+def reconcile(connection: psycopg.Connection, resources: Resources, shard: int, position: Position) -> Stored | None:
     """None where entries after the position may be drained now.
 
     Otherwise something was mended first, in the caller's transaction: commit it and call again. What is returned
     is what that stored.
     """
-    mark = held.stream.stored_mark(shard) or _START
+    mark = resources.stream.stored_mark(shard) or _START
     if mark == position.entry_id:
         return None
     if mark == position.previous_entry_id:
-        if held.stream.contains(shard, position.entry_id):
-            held.stream.trim(shard, position.entry_id, mark=mark)
+        if resources.stream.contains(shard, position.entry_id):
+            resources.stream.trim(shard, position.entry_id, mark=mark)
             return None
         # The drain before us may have trimmed it since we asked for the mark: then that has moved, too.
-        mark = held.stream.stored_mark(shard) or _START
+        mark = resources.stream.stored_mark(shard) or _START
         if mark == position.entry_id:
             return None
     WENT_BACK.inc()
     log.error("stream_went_back", shard=shard, stored=str(position.entry_id), stream_knows=str(mark))
     note_went_back(connection, shard)
     # First of all no new entry may get an id that the position has passed.
-    held.stream.raise_last_id(shard, position.entry_id)
-    return _adopt_page(connection, held, shard, position, mark)
+    resources.stream.raise_last_id(shard, position.entry_id)
+    return _adopt_page(connection, resources, shard, position, mark)
 
 
 def _adopt_page(
-    connection: psycopg.Connection, held: Connections, shard: int, position: Position, mark: EntryId
+    connection: psycopg.Connection, resources: Resources, shard: int, position: Position, mark: EntryId
 ) -> Stored | None:
     """Stores those of the oldest entries before the position that no batch held; None once there are none left."""
-    entries = [entry for entry in held.stream.read_after(shard, _START, PAGE_ENTRIES) if entry[0] <= position.entry_id]
+    entries = [
+        entry for entry in resources.stream.read_after(shard, _START, PAGE_ENTRIES) if entry[0] <= position.entry_id
+    ]
     known = stored_entries(connection, shard, [entry_id for entry_id, _ in entries])
     if new := [entry for entry in entries if entry[0] not in known]:
         adopted = NOTHING
         for entry in new:
-            stored = store_entries(connection, shard, held.stream.shards, [entry])
+            stored = store_entries(connection, shard, resources.stream.shards, [entry])
             adopt_entry(connection, shard, entry[0], readings=stored.readings, dead_letters=stored.dead_letters)
             adopted += stored
         log.warning("entries_adopted", shard=shard, entries=len(new))
         return adopted  # seen as known at the next call, after the commit, and only then removed
     if entries:
-        held.stream.remove(shard, [entry_id for entry_id, _ in entries])
+        resources.stream.remove(shard, [entry_id for entry_id, _ in entries])
         return NOTHING
-    held.stream.trim(shard, position.entry_id, mark=mark)
+    resources.stream.trim(shard, position.entry_id, mark=mark)
     return None
 
 

@@ -365,7 +365,7 @@ def test_keys_that_are_known_go_on_while_postgres_is_away(app, client, new_key, 
         app.extensions["keyring"].refresh()
     assert post(client, text).status_code == 202
     assert post(client, text + "x").status_code == 401
-    monkeypatch.setitem(app.extensions, "keyring", KeyRing(app.extensions["connections"].database))
+    monkeypatch.setitem(app.extensions, "keyring", KeyRing(app.extensions["resources"].database))
     answer = post(client, text)
     assert answer.status_code == 503
     assert "Retry-After" in answer.headers
@@ -375,8 +375,8 @@ def test_revocation_is_known_in_time():
     assert REFRESH_SECONDS + WAIT_SECONDS < 5
 
 
-def test_a_change_is_seen_whatever_it_is(database, held):
-    ring = KeyRing(held.database)
+def test_a_change_is_seen_whatever_it_is(database, resources):
+    ring = KeyRing(resources.database)
     text = create_key(database, Rights("test", ("read",)))
     ring.refresh()
     key_id = split_key(text)[0]
@@ -427,7 +427,7 @@ def connections_of_each_worker(process: subprocess.Popen, port: int) -> list[int
     return found
 
 
-def test_a_revoked_key_is_refused_by_every_web_worker(granian, held, database):
+def test_a_revoked_key_is_refused_by_every_web_worker(granian, resources, database):
     port, process = granian
     text = create_key(database, Rights("test", ("read",)))
     lines: list[urllib3.HTTPConnectionPool] = []
@@ -449,7 +449,7 @@ def test_a_revoked_key_is_refused_by_every_web_worker(granian, held, database):
     assert statuses() == {401}
 
 
-def test_a_forged_header_gets_nowhere(granian, held, database):
+def test_a_forged_header_gets_nowhere(granian, resources, database):
     port, _ = granian
     text = create_key(database, Rights("test", ("read",)))
     deadline = time.monotonic() + 20
@@ -514,7 +514,7 @@ def test_the_commands_make_show_replace_and_end_a_key(runner, client, refresh, d
         run("create", "--name", "x", "--scope", "read", *wrong, status=2)
 
 
-def test_the_bucket_of_a_rotated_key_is_that_of_the_first(database, held):
+def test_the_bucket_of_a_rotated_key_is_that_of_the_first(database, resources):
     first = create_key(database, Rights("test", ("ingest",), readings_per_second=1.0))
     second = rotate_key(database, split_key(first)[0], overlap=DAY)
     third = rotate_key(database, split_key(second)[0], overlap=DAY)

@@ -123,9 +123,9 @@ def test_a_key_without_a_burst_may_bring_a_minutes_readings_at_once(client, new_
 # ── The bucket ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_bucket_fills_with_time(held, broker):
+def test_a_bucket_fills_with_time(resources, broker):
     """By Redis's clock: the bucket is told what it would hold some seconds later."""
-    stream = TelemetryStream(held.settings)
+    stream = TelemetryStream(resources.settings)
     limit = Limit(per_second=2.0, burst=10)
     charge = Charge("owner", limit, readings=10)
     assert stream.append(b"x", 0, Conditions(charge=charge)).allowance.remaining == 0
@@ -159,8 +159,8 @@ def test_what_a_bucket_tells():
         assert (allowance.remaining, allowance.full_in_seconds, allowance.wait_seconds) == (remaining, reset, wait)
 
 
-def test_an_append_without_a_limit_touches_no_bucket(held, broker):
-    stream = TelemetryStream(held.settings)
+def test_an_append_without_a_limit_touches_no_bucket(resources, broker):
+    stream = TelemetryStream(resources.settings)
     stream.append(b"x", 0)
     assert not broker.keys("*bucket*")
     stream.close()
@@ -194,10 +194,10 @@ def test_posting_readings_takes_nothing_from_the_read_side(client, new_key):
     assert client.get("/v1/vehicles", headers=bearer(text)).status_code == 200
 
 
-def test_reads_pass_while_redis_is_away(app, client, new_key, held, monkeypatch):
+def test_reads_pass_while_redis_is_away(app, client, new_key, resources, monkeypatch):
     from dataclasses import replace
 
-    away = RequestLimits(replace(held.settings, redis_url="redis://127.0.0.1:1/0"))
+    away = RequestLimits(replace(resources.settings, redis_url="redis://127.0.0.1:1/0"))
     monkeypatch.setitem(app.extensions, "request_limits", away)
     text = new_key("read", requests_per_second=SLOW)
     assert [client.get("/v1/vehicles", headers=bearer(text)).status_code for _ in range(3)] == [200] * 3

@@ -62,12 +62,12 @@ def heard(database):
 
 
 @pytest.fixture
-def judge(database, held):
+def judge(database, resources):
     """Evaluates; returns the alerts that are not resolved by (device, kind)."""
 
     def judge(*, stored_until=None, now=None, **settings):
         now = now or ago(seconds=0)
-        evaluate(database, replace(held.settings, **settings), stored_until=stored_until or now, now=now)
+        evaluate(database, replace(resources.settings, **settings), stored_until=stored_until or now, now=now)
         return {(a["device_id"], a["kind"]): a for a in list_alerts(database, limit=1000) if a["state"] != "resolved"}
 
     return judge
@@ -295,13 +295,13 @@ def test_there_is_one_alert_a_device_and_kind_that_is_not_resolved(judge, heard,
         )
 
 
-def test_two_evaluators_at_a_time_do_no_harm(heard, database, held):
+def test_two_evaluators_at_a_time_do_no_harm(heard, database, resources):
     for number in range(200):
         heard(f"V{number}", battery_temp=70)
 
     def one(_) -> int:
-        with psycopg.connect(held.settings.database_url, autocommit=True) as connection:
-            found = evaluate(connection, held.settings, stored_until=ago(seconds=0))
+        with psycopg.connect(resources.settings.database_url, autocommit=True) as connection:
+            found = evaluate(connection, resources.settings, stored_until=ago(seconds=0))
             return sum(kind.opened for kind in found.values())
 
     with ThreadPoolExecutor(4) as pool:

@@ -13,7 +13,7 @@ import urllib3
 
 from models.alerts import outbox
 from models.alerts.lifecycle import evaluate
-from models.resources import Connections
+from models.resources import Resources
 from models.settings import SettingsError, load_settings
 from tests.conftest import ROOT, ago
 from workers import webhooks
@@ -72,12 +72,12 @@ def receiver():
 
 
 @pytest.fixture
-def settings(held, receiver, monkeypatch):
+def settings(resources, receiver, monkeypatch):
     """A worker's settings with the webhook set; tasks in this process have them too."""
     with listening(receiver) as url:
-        told = replace(held.settings, alert_webhook_url=url, alert_webhook_secret=SECRET)
-        connections = Connections(told, held.database, held.stream)
-        monkeypatch.setattr(webhooks, "connections", lambda: connections)
+        told = replace(resources.settings, alert_webhook_url=url, alert_webhook_secret=SECRET)
+        changed = Resources(told, resources.database, resources.stream)
+        monkeypatch.setattr(webhooks, "current_resources", lambda: changed)
         monkeypatch.setattr(webhooks, "TIMEOUT", urllib3.Timeout(connect=0.5, read=0.5))
         yield told
 
@@ -171,11 +171,11 @@ def test_a_receiver_that_fails_is_left_alone_and_told_later(battery, receiver, d
     assert waiting(database) == {"waiting": 0, "failing": 0, "given_up": 0}
 
 
-def test_a_receiver_that_is_not_there(battery, receiver, database, due, monkeypatch, settings, held):
+def test_a_receiver_that_is_not_there(battery, receiver, database, due, monkeypatch, settings, resources):
     away = replace(settings, alert_webhook_url="http://127.0.0.1:1/")
     battery("V1", 70)
     with monkeypatch.context() as patch:
-        patch.setattr(webhooks, "connections", lambda: Connections(away, held.database, held.stream))
+        patch.setattr(webhooks, "current_resources", lambda: Resources(away, resources.database, resources.stream))
         webhooks.deliver()
     ((error,),) = database.execute("select last_error from alert_deliveries").fetchall()
     assert error.startswith("out of reach")

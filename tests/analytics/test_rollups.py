@@ -70,9 +70,9 @@ def test_what_is_recorded_after_the_watermark_waits_for_it(database, send):
     assert rolled(database, "meter") == {("M001", NOON): (2.5, 2, 0, 460)}
 
 
-def test_one_process_at_a_time_does_a_step(database, held):
+def test_one_process_at_a_time_does_a_step(database, resources):
     begin_at(database, NOON)
-    with held.database.connection() as other, other.transaction():
+    with resources.database.connection() as other, other.transaction():
         other.execute("select pg_advisory_xact_lock(%s)", [0x726F6C6C])
         roll_up(database, NOON + HOUR)
         assert get_state(database).watermark == NOON
@@ -155,7 +155,7 @@ def test_a_mark_that_is_too_much_for_a_step_is_worked_off_in_several(database, s
     assert {row[0] for row in rolled(database, "vehicle").values()} == {1.2}
 
 
-def test_dead_letters_that_come_back_are_marked_too(database, held):
+def test_dead_letters_that_come_back_are_marked_too(database, resources):
     from models.storage.dead_letters import DeadLetter, bury
     from models.storage.replay import replay_batch
 
@@ -181,13 +181,13 @@ def test_roll_ups_of_history_that_was_dropped_stay(database, send):
 # ── Races ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, held):
+def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, resources):
     """It read where marks begin before the watermark moved: so the watermark waits for it to commit."""
     begin_at(database, NOON)
     is_stored, may_commit = threading.Event(), threading.Event()
 
     def drain():
-        with held.database.connection() as connection, connection.transaction():
+        with resources.database.connection() as connection, connection.transaction():
             store(connection, 1, meters=[("M001", NOON + timedelta(minutes=10), 7.0)])  # not late: no mark
             is_stored.set()
             may_commit.wait(20)
@@ -198,7 +198,7 @@ def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, 
     assert not announce(database, NOON + HOUR, patience_seconds=0.1), "the drain is not waited for"
     roll_up_gives_up(database)
     # One that begins now knows, and is not held up by the one who waits.
-    with held.database.connection() as other, other.transaction():
+    with resources.database.connection() as other, other.transaction():
         store(other, 2, meters=[("M002", NOON + timedelta(minutes=20), 1.0)])
     assert marked(database) == [("meter", ["M002"], NOON, NOON + HOUR)]
     may_commit.set()
@@ -213,7 +213,7 @@ def roll_up_gives_up(database) -> None:
     assert get_state(database).watermark == NOON
 
 
-def test_drains_and_roll_ups_at_once_miss_nothing(database, held):
+def test_drains_and_roll_ups_at_once_miss_nothing(database, resources):
     """Two threads store readings of the minutes at the watermark, while a third moves it on as fast as it can."""
     begin_at(database, NOON)
     stop = threading.Event()
@@ -221,11 +221,11 @@ def test_drains_and_roll_ups_at_once_miss_nothing(database, held):
     def drain(shard: int):
         for number in range(120):
             at = NOON + timedelta(minutes=number // 2)
-            with held.database.connection(timeout=20) as connection, connection.transaction():
+            with resources.database.connection(timeout=20) as connection, connection.transaction():
                 store(connection, shard * 1_000 + number, meters=[(f"M{shard}", at, 1.0)], vehicles=[("V", at, 1.0)])
 
     def advance():
-        with psycopg.connect(held.settings.database_url, autocommit=True, options="-c timezone=UTC") as connection:
+        with psycopg.connect(resources.settings.database_url, autocommit=True, options="-c timezone=UTC") as connection:
             minute = 0
             while not stop.is_set():
                 minute = min(minute + 1, 60)

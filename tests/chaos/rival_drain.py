@@ -11,7 +11,7 @@ import sys
 import time
 
 from models.stream.telemetry import TelemetryStream
-from workers.app import connections
+from workers.app import current_resources
 from workers.drain import drain_batch
 
 RACE_SECONDS = 4
@@ -19,7 +19,7 @@ GIVE_UP_SECONDS = 25
 
 
 def main(mode: str) -> int:
-    held = connections()
+    resources = current_resources()
     trims = []
     trim = TelemetryStream.trim
 
@@ -32,10 +32,10 @@ def main(mode: str) -> int:
         TelemetryStream.trim = trim_late
     started = time.monotonic()
     while not trims and time.monotonic() < started + (RACE_SECONDS if mode == "race" else GIVE_UP_SECONDS):
-        for shard in range(held.stream.shards):
-            if not trims and held.stream.backlog(shard):
-                drain_batch(held, shard)
-    held.close()
+        for shard in range(resources.stream.shards):
+            if not trims and resources.stream.backlog(shard):
+                drain_batch(resources, shard)
+    resources.close()
     return 0 if trims or mode == "race" else 1
 
 

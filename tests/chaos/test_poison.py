@@ -25,11 +25,11 @@ def _refused_voltage(database) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_refused_voltage")
-def test_one_poison_row_in_ten_thousand_costs_less_than_a_fifth_of_the_drain_rate(held, database):
+def test_one_poison_row_in_ten_thousand_costs_less_than_a_fifth_of_the_drain_rate(resources, database):
     # In seconds of processor, ours and Postgres's, and the best of some: what else the machine does counts little.
     costs: dict[bool, list[float]] = {False: [], True: []}
     for poisoned in (False, True, True, False) * (ROUNDS // 2):
-        costs[poisoned].append(_drain(held, database, poisoned=poisoned))
+        costs[poisoned].append(_drain(resources, database, poisoned=poisoned))
     clean, poisoned = min(costs[False]), min(costs[True])
     letters = database.execute("select count(*), count(distinct (entry_id, row)) from dead_letters").fetchone()
     assert letters == (ROUNDS * READINGS // GOOD_IN_A_POISON,) * 2
@@ -37,7 +37,7 @@ def test_one_poison_row_in_ten_thousand_costs_less_than_a_fifth_of_the_drain_rat
     assert clean / poisoned > 0.8
 
 
-def _drain(held, database, *, poisoned: bool) -> float:
+def _drain(resources, database, *, poisoned: bool) -> float:
     """The seconds of processor that the drain of one shard takes for so many readings."""
     now = int(time.time() * 1_000_000)
     for first in range(0, READINGS, READINGS_AN_ENTRY):
@@ -47,10 +47,10 @@ def _drain(held, database, *, poisoned: bool) -> float:
             MeterReading(f"M-{n % 1000}", now - n, 1.0, POISON if bad else 230.0)
             for n, bad in zip(numbers, is_poison, strict=True)
         ]
-        held.stream.append(encode_entry(Entry(readings, [])), 0)
+        resources.stream.append(encode_entry(Entry(readings, [])), 0)
     before = _processor_seconds(database)
-    while held.stream.backlog(0):
-        drain_batch(held, 0)
+    while resources.stream.backlog(0):
+        drain_batch(resources, 0)
     return _processor_seconds(database) - before
 
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from models.health import remedies as advice
+from models.health import remedies
 from models.health.checks import Verdict
 from models.health.doctor import examine, is_healthy
-from models.health.snapshot import Facts, look
+from models.health.snapshot import Snapshot, take_snapshot
 from tests.analytics.rolling import begin_at
 from tests.conftest import ROOT
 
@@ -20,19 +20,19 @@ DOCUMENT = (ROOT / "docs/doctor.md").read_text()
 
 
 @pytest.fixture
-def facts(held, alive, database) -> Facts:
+def snapshot(resources, alive, database) -> Snapshot:
     begin_at(database, datetime.now(UTC))
-    return look(held)
+    return take_snapshot(resources)
 
 
-def examined(facts: Facts, debug: bool = False, **settings) -> dict[str, tuple[str, str]]:
+def examined(snapshot: Snapshot, debug: bool = False, **settings) -> dict[str, tuple[str, str]]:
     """Name to verdict and what was found."""
-    facts = replace(facts, settings=replace(facts.settings, **settings))
-    return {f.name: (f.check.verdict, f.check.detail) for f in examine(facts, debug=debug)}
+    snapshot = replace(snapshot, settings=replace(snapshot.settings, **settings))
+    return {f.name: (f.check.verdict, f.check.detail) for f in examine(snapshot, debug=debug)}
 
 
-def test_a_healthy_engine_has_one_warning_here_and_strict_minds_it(facts, runner, alive):
-    findings = examine(facts, debug=False)
+def test_a_healthy_engine_has_one_warning_here_and_strict_minds_it(snapshot, runner, alive):
+    findings = examine(snapshot, debug=False)
     # The tests run without keys, on a machine of their own.
     assert {f.name for f in findings if f.check.verdict is not Verdict.GOOD} == {"keys"}
     assert is_healthy(findings, strict=False)
@@ -43,7 +43,7 @@ def test_a_healthy_engine_has_one_warning_here_and_strict_minds_it(facts, runner
 
 def test_it_says_of_each_what_why_and_how(runner, alive):
     findings = json.loads(runner.invoke(args=["doctor", "--json"]).stdout)["findings"]
-    assert {finding["name"] for finding in findings} == set(advice.ADVICE)
+    assert {finding["name"] for finding in findings} == set(remedies.REMEDIES)
     assert all(finding["found"] and finding["why"] and finding["mend"] for finding in findings)
     printed = runner.invoke(args=["doctor"]).output
     assert "mend: set AUTH=required" in printed
@@ -52,7 +52,7 @@ def test_it_says_of_each_what_why_and_how(runner, alive):
 
 
 def test_each_check_is_documented():
-    for name in advice.ADVICE:
+    for name in remedies.REMEDIES:
         assert f"| {name} |" in DOCUMENT, name
 
 
@@ -60,8 +60,8 @@ def test_each_check_is_documented():
     ("found", "verdict"),
     [("always", "good"), ("everysec", "warning"), ("no", "wrong"), (None, "unknown")],
 )
-def test_appendfsync_is_judged_by_what_it_costs(facts, found, verdict):
-    assert examined(replace(facts, redis=replace(facts.redis, appendfsync=found)))["appendfsync"][0] == verdict
+def test_appendfsync_is_judged_by_what_it_costs(snapshot, found, verdict):
+    assert examined(replace(snapshot, redis=replace(snapshot.redis, appendfsync=found)))["appendfsync"][0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_appendfsync_is_judged_by_what_it_costs(facts, found, verdict):
         ("redis", {"role": "slave"}, "wrong"),
     ],
 )
-def test_redis_is_judged_by_what_it_tells(facts, name, info, verdict):
-    told = replace(facts.redis, info=facts.redis.info | info)
-    assert examined(replace(facts, redis=told))[name][0] == verdict
+def test_redis_is_judged_by_what_it_tells(snapshot, name, info, verdict):
+    told = replace(snapshot.redis, info=snapshot.redis.info | info)
+    assert examined(replace(snapshot, redis=told))[name][0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -94,27 +94,27 @@ def test_redis_is_judged_by_what_it_tells(facts, name, info, verdict):
         ("clocks", {"ahead_seconds": -6.0}, "wrong"),
     ],
 )
-def test_postgres_is_judged_by_what_it_tells(facts, name, values, verdict):
-    assert examined(replace(facts, postgres=replace(facts.postgres, **values)))[name][0] == verdict
+def test_postgres_is_judged_by_what_it_tells(snapshot, name, values, verdict):
+    assert examined(replace(snapshot, postgres=replace(snapshot.postgres, **values)))[name][0] == verdict
 
 
 @pytest.mark.parametrize(("setting", "value"), [("full_page_writes", "off"), ("synchronous_commit", "off")])
-def test_each_durable_setting_is_judged(facts, setting, value):
-    settings = facts.postgres.settings | {setting: value}
-    assert examined(replace(facts, postgres=replace(facts.postgres, settings=settings)))[setting][0] == "wrong"
+def test_each_durable_setting_is_judged(snapshot, setting, value):
+    settings = snapshot.postgres.settings | {setting: value}
+    assert examined(replace(snapshot, postgres=replace(snapshot.postgres, settings=settings)))[setting][0] == "wrong"
 
 
-def test_the_servers_own_time_zone_is_told(held, alive, database):
+def test_the_servers_own_time_zone_is_told(resources, alive, database):
     database.execute("alter database energy set timezone = 'Europe/Berlin'")
     try:
-        verdict, found = examined(look(held))["time zone"]
+        verdict, found = examined(take_snapshot(resources))["time zone"]
         assert verdict == "warning"
         assert "Europe/Berlin" in found
     finally:
         database.execute("alter database energy reset timezone")
 
 
-def test_commits_that_a_database_does_not_wait_for_are_found(held, alive, database, runner):
+def test_commits_that_a_database_does_not_wait_for_are_found(resources, alive, database, runner):
     database.execute("alter database energy set synchronous_commit = off")
     try:
         findings = json.loads(runner.invoke(args=["doctor", "--json"]).stdout)["findings"]
@@ -123,14 +123,14 @@ def test_commits_that_a_database_does_not_wait_for_are_found(held, alive, databa
         database.execute("alter database energy reset synchronous_commit")
 
 
-def test_keys_are_required_but_on_a_machine_of_its_own(facts):
-    assert examined(facts, auth="required")["keys"][0] == "good"
-    assert examined(facts, auth="off")["keys"][0] == "warning"
-    assert examined(facts, auth="off", redis_url="redis://redis.example:6379/0")["keys"][0] == "wrong"
+def test_keys_are_required_but_on_a_machine_of_its_own(snapshot):
+    assert examined(snapshot, auth="required")["keys"][0] == "good"
+    assert examined(snapshot, auth="off")["keys"][0] == "warning"
+    assert examined(snapshot, auth="off", redis_url="redis://redis.example:6379/0")["keys"][0] == "wrong"
 
 
-def test_the_debugger_is_found(held, alive):
-    assert examined(look(held), debug=True)["debug"] == ("wrong", "FLASK_DEBUG is on")
+def test_the_debugger_is_found(resources, alive):
+    assert examined(take_snapshot(resources), debug=True)["debug"] == ("wrong", "FLASK_DEBUG is on")
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "webapp", "doctor", "--json"],
         cwd=ROOT, env=os.environ | {"FLASK_DEBUG": "1"}, capture_output=True, text=True,
@@ -139,9 +139,9 @@ def test_the_debugger_is_found(held, alive):
     assert [f["name"] for f in json.loads(done.stdout)["findings"] if f["verdict"] == "wrong"] == ["debug"]
 
 
-def test_shards_given_up_that_still_hold_entries_are_told(held, alive, broker):
+def test_shards_given_up_that_still_hold_entries_are_told(resources, alive, broker):
     broker.xadd("telemetry:{7}", {"v1": b""})
-    verdict, found = examined(look(held))["shards"]
+    verdict, found = examined(take_snapshot(resources))["shards"]
     assert verdict == "warning"
     assert "shard 7 with 1" in found
     broker.delete("telemetry:{7}")

@@ -27,17 +27,17 @@ AWAY = "127.0.0.1:1"
 @pytest.fixture
 def with_environment(app, alive, monkeypatch):
     """Gives web and commands the same other environment: `with_environment(REDIS_URL=…)`."""
-    before = app.extensions["connections"]
+    before = app.extensions["resources"]
     opened = []
 
     def change(**variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        app.extensions["connections"] = connect_web(load_settings())
-        opened.append(app.extensions["connections"])
+        app.extensions["resources"] = connect_web(load_settings())
+        opened.append(app.extensions["resources"])
 
     yield change
-    app.extensions["connections"] = before
+    app.extensions["resources"] = before
     for changed in opened:
         changed.close()
 
@@ -172,7 +172,7 @@ def test_a_schema_of_a_later_release_is_ready(with_environment, client, database
 
 
 @pytest.mark.parametrize("kind", ["meter", "vehicle"])
-def test_no_partition_for_tomorrow(with_environment, named, database, held, kind):
+def test_no_partition_for_tomorrow(with_environment, named, database, resources, kind):
     tomorrow = ago(days=-1).date()
     for partition in list_partitions(database):
         if partition.day == tomorrow and partition.name.startswith(kind):
@@ -180,7 +180,7 @@ def test_no_partition_for_tomorrow(with_environment, named, database, held, kind
     try:
         expect(named, "partitions", "no partition for tomorrow")
     finally:
-        ensure_partitions(database, days_ahead=held.settings.partition_days_ahead)
+        ensure_partitions(database, days_ahead=resources.settings.partition_days_ahead)
 
 
 # ── The way of a reading ─────────────────────────────────────────────────────────────────────────────────────

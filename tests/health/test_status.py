@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from models.health.snapshot import look_closely
+from models.health.snapshot import take_close_snapshot
 from models.health.status import collect_figures
 from tests.conftest import ROOT, ago, meter, vehicle
 
@@ -90,10 +90,12 @@ def test_without_redis_the_rest_is_told(runner, alive, monkeypatch, database):
     assert found["partitions"]["daysAhead"] == 7
 
 
-def test_writing_without_redis_counts_as_stored(held, alive, client, with_settings):
+def test_writing_without_redis_counts_as_stored(resources, alive, client, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0", ingest_fallback="direct")
     assert client.post("/v1/telemetry", json=[meter(f"M{n}") for n in range(120)]).status_code == 202
-    assert collect_figures(look_closely(held.settings))["readingsStoredPerSecond"] == pytest.approx(2.0, abs=0.1)
+    assert collect_figures(take_close_snapshot(resources.settings))["readingsStoredPerSecond"] == pytest.approx(
+        2.0, abs=0.1
+    )
 
 
 @pytest.mark.parametrize("form", ["plain", "json"])

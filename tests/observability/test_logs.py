@@ -93,7 +93,7 @@ def json_server(servers, tmp_path_factory):
 # ── One line a request ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_request_is_one_line_that_says_what_came_of_it(json_server, held, drain_all):
+def test_a_request_is_one_line_that_says_what_came_of_it(json_server, resources, drain_all):
     answer = json_server.ask(
         "POST",
         "/v1/telemetry?atomic=false",
@@ -143,7 +143,7 @@ def test_the_line_names_the_key_by_its_id(servers, database, tmp_path):
         assert not [line for line in guarded.printed() if secret[:8] in line]
 
 
-def test_a_repeat_adds_no_readings_to_the_log(json_server, held, drain_all):
+def test_a_repeat_adds_no_readings_to_the_log(json_server, resources, drain_all):
     reading, key = meter(), {"Idempotency-Key": "logged-once"}
     for name in ("first", "again"):
         json_server.ask("POST", "/v1/telemetry", json=reading, headers={"X-Request-ID": name, **key})
@@ -173,7 +173,7 @@ def test_an_id_does_not_stay_with_the_thread_that_served_it(json_server):
         assert len(json_server.events_of(f"turn-{number}")) == 1
 
 
-def test_a_dead_letter_carries_the_request_id(json_server, held, database, drain_all):
+def test_a_dead_letter_carries_the_request_id(json_server, resources, database, drain_all):
     database.execute("alter table meter_readings_history add constraint no_odd check (meter_id <> 'ODD') not valid")
     try:
         json_server.ask("POST", "/v1/telemetry", json=meter("ODD"), headers={"X-Request-ID": "to-the-dead-letter"})
@@ -218,7 +218,7 @@ def worker_prints(until: str, **environment) -> list[str]:
     return printed
 
 
-def test_celery_logs_in_the_same_format(held):
+def test_celery_logs_in_the_same_format(resources):
     events = [json.loads(line) for line in worker_prints(until=" ready.", LOG_FORMAT="json")]
     assert any(event.get("logger", "").startswith("celery") for event in events)
 
@@ -226,7 +226,7 @@ def test_celery_logs_in_the_same_format(held):
 # ── No secrets ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_key_no_body_and_no_query_is_logged(server, held):
+def test_no_key_no_body_and_no_query_is_logged(server, resources):
     headers = {
         "Authorization": f"Bearer {SECRET}",
         "X-API-Key": SECRET,
@@ -354,7 +354,7 @@ def test_nothing_a_stranger_sends_begins_a_line_of_its_own(server):
     assert all(is_whole(line, server.format) for line in lines), [li for li in lines if not is_whole(li, server.format)]
 
 
-def test_a_stamp_of_the_reading_is_no_part_of_the_log(json_server, held, drain_all):
+def test_a_stamp_of_the_reading_is_no_part_of_the_log(json_server, resources, drain_all):
     at = ago(minutes=7)
     json_server.ask("POST", "/v1/telemetry", json=meter("M-quiet", at))
     assert not [line for line in json_server.printed() if "M-quiet" in line or stamp(at) in line]

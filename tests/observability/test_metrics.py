@@ -113,14 +113,14 @@ def test_no_label_is_the_senders_to_choose(client):
     assert any('method="other"' in name and 'route="unmatched"' in name for name in series)
 
 
-def test_a_batch_is_counted_once_it_is_committed_and_not_before(client, counted, held, drain_all, monkeypatch):
+def test_a_batch_is_counted_once_it_is_committed_and_not_before(client, counted, resources, drain_all, monkeypatch):
     client.post("/v1/telemetry", json=[meter("M1"), meter("M1"), vehicle("V1")])
     with monkeypatch.context() as patch:
         patch.setattr(drain_module, "move_position", lambda *_, **__: 1 / 0)
-        for shard in range(held.stream.shards):
-            if held.stream.backlog(shard):
+        for shard in range(resources.stream.shards):
+            if resources.stream.backlog(shard):
                 with pytest.raises(ZeroDivisionError):
-                    drain_module.drain_batch(held, shard)
+                    drain_module.drain_batch(resources, shard)
     assert counted('energy_readings_stored_total{kind="meter"}') == 0
     drain_all()
     assert counted('energy_readings_stored_total{kind="meter"}') == 2
@@ -131,9 +131,9 @@ def test_a_batch_is_counted_once_it_is_committed_and_not_before(client, counted,
         assert counted(f'energy_drain_step_seconds_count{{step="{step}"}}') >= 1, step
 
 
-def test_entries_of_a_stream_that_went_back_are_counted_too(client, counted, held, broker, drain_all):
+def test_entries_of_a_stream_that_went_back_are_counted_too(client, counted, resources, broker, drain_all):
     client.post("/v1/telemetry", json=meter("M1"))
-    shard = next(shard for shard in range(held.stream.shards) if held.stream.backlog(shard))
+    shard = next(shard for shard in range(resources.stream.shards) if resources.stream.backlog(shard))
     (entry_id, fields) = broker.xrange(f"telemetry:{{{shard}}}")[0]
     drain_all()
     broker.delete(f"telemetry:{{{shard}}}", f"telemetry:{{{shard}}}:stored")
@@ -143,7 +143,7 @@ def test_entries_of_a_stream_that_went_back_are_counted_too(client, counted, hel
     assert counted('energy_readings_stored_total{kind="meter"}') == 2
 
 
-def test_dead_letters_are_counted(counted, held, broker, drain_all):
+def test_dead_letters_are_counted(counted, resources, broker, drain_all):
     broker.xadd("telemetry:{0}", {"v1": b"\xff"})
     drain_all()
     assert counted("energy_dead_letters_total") == 1
@@ -231,7 +231,7 @@ def children(process: subprocess.Popen) -> list[int]:
     return [child.pid for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_figures_agree_with_the_database_while_web_and_worker_processes_are_killed(held, database, tmp_path):
+def test_figures_agree_with_the_database_while_web_and_worker_processes_are_killed(resources, database, tmp_path):
     web_port, worker_port = free_port(), free_port()
     ledger = 0
 
@@ -248,10 +248,10 @@ def test_figures_agree_with_the_database_while_web_and_worker_processes_are_kill
         # Without beat: what rang while nobody could answer is rung again here.
         from workers.doorbell import ring
 
-        for shard in range(held.stream.shards):
-            if held.stream.backlog(shard):
+        for shard in range(resources.stream.shards):
+            if resources.stream.backlog(shard):
                 ring(shard)
-        return not any(held.stream.backlog(shard) for shard in range(held.stream.shards))
+        return not any(resources.stream.backlog(shard) for shard in range(resources.stream.shards))
 
     with (
         running(tmp_path, "web", [*GRANIAN, "--port", str(web_port), *RESPAWNING]) as web,
@@ -268,7 +268,7 @@ def test_figures_agree_with_the_database_while_web_and_worker_processes_are_kill
         until(lambda: urllib3.request("GET", f"http://127.0.0.1:{web_port}/health/live", retries=False).status == 200)
         post(60)
         until(drained)
-        both = 2 * held.settings.db_pool_size  # the dead have no pool; the one in its place comes with one
+        both = 2 * resources.settings.db_pool_size  # the dead have no pool; the one in its place comes with one
         until(lambda: figures(scrape(web_port))["energy_pool_max_size"] == both)
         of_web, of_worker = scrape(web_port), scrape(worker_port)
         # The port is the parent's alone: no child keeps it open.
@@ -291,7 +291,7 @@ def test_figures_agree_with_the_database_while_web_and_worker_processes_are_kill
         assert check_metrics(of_web) == check_metrics(of_worker) == ""
 
 
-def test_a_worker_without_a_folder_for_figures_says_so_and_works(held, tmp_path):
+def test_a_worker_without_a_folder_for_figures_says_so_and_works(resources, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     port = free_port()
     command = [sys.executable, "-m", *CELERY]

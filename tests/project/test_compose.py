@@ -430,14 +430,14 @@ def _append_old_entry(broker, seconds_old: int) -> None:
     broker.xadd("telemetry:{0}", {"v1": b"x"}, id=f"{int((time.time() - seconds_old) * 1000)}-0")
 
 
-def test_worker_is_well_without_a_backlog_and_with_a_young_one(held, broker, alive):
+def test_worker_is_well_without_a_backlog_and_with_a_young_one(resources, broker, alive):
     assert health.worker() is None
     _append_old_entry(broker, seconds_old=5)
     assert health.worker() is None
     broker.flushall()
 
 
-def test_worker_is_unwell_when_its_position_stands_still(held, broker, alive):
+def test_worker_is_unwell_when_its_position_stands_still(resources, broker, alive):
     _append_old_entry(broker, seconds_old=90)
     assert "shard 0 has not moved" in health.worker()
     broker.flushall()
@@ -448,7 +448,7 @@ def test_worker_is_unwell_when_its_position_stands_still(held, broker, alive):
     ("variable", "url"),
     [("DATABASE_URL", "postgresql://energy@127.0.0.1:1/energy"), ("REDIS_URL", "redis://127.0.0.1:1/0")],
 )
-def test_worker_is_not_blamed_for_a_server_that_is_away(held, broker, alive, monkeypatch, variable, url):
+def test_worker_is_not_blamed_for_a_server_that_is_away(resources, broker, alive, monkeypatch, variable, url):
     _append_old_entry(broker, seconds_old=90)
     monkeypatch.setenv(variable, url)
     assert health.worker() is None

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.resources import Connections
+from models.resources import Resources
 from models.storage import direct
 from models.stream.telemetry import TelemetryStream
 from tests.conftest import meter, vehicle
@@ -13,11 +13,11 @@ from tests.conftest import meter, vehicle
 @pytest.fixture
 def redis_away(app):
     """The application with Redis out of reach and the fallback on."""
-    before = app.extensions["connections"]
+    before = app.extensions["resources"]
     settings = replace(before.settings, redis_url="redis://127.0.0.1:1/0", ingest_fallback="direct")
-    app.extensions["connections"] = Connections(settings, before.database, TelemetryStream(settings))
+    app.extensions["resources"] = Resources(settings, before.database, TelemetryStream(settings))
     yield
-    app.extensions["connections"] = before
+    app.extensions["resources"] = before
 
 
 def test_without_redis_a_request_is_stored_directly_and_its_receipt_says_so(client, database, redis_away):

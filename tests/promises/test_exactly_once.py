@@ -33,43 +33,45 @@ def die(*_args, **_kwargs):
     raise Killed
 
 
-def test_worker_killed_before_commit_leaves_nothing_and_loses_nothing(client, held, database, drain_all, monkeypatch):
+def test_worker_killed_before_commit_leaves_nothing_and_loses_nothing(
+    client, resources, database, drain_all, monkeypatch
+):
     names = post(client, 6)
     with monkeypatch.context() as patch:
         patch.setattr(drain_module, "move_position", die)
         with pytest.raises(Killed):
-            drain_batch(held, 0)
+            drain_batch(resources, 0)
     assert stored(database) == []
     drain_all()
     assert stored(database) == names
 
 
-def test_worker_killed_after_commit_does_not_duplicate_history(client, held, database, drain_all, monkeypatch):
+def test_worker_killed_after_commit_does_not_duplicate_history(client, resources, database, drain_all, monkeypatch):
     names = post(client, 6)
     with monkeypatch.context() as patch:
         patch.setattr(stream_module.TelemetryStream, "trim", die)
-        for shard in range(held.stream.shards):
+        for shard in range(resources.stream.shards):
             with pytest.raises(Killed):
-                drain_batch(held, shard)
+                drain_batch(resources, shard)
     assert stored(database) == names
-    assert sum(held.stream.backlog(shard) for shard in range(held.stream.shards)) == 6
+    assert sum(resources.stream.backlog(shard) for shard in range(resources.stream.shards)) == 6
     more = post(client, 4, start=100)
     drain_all()
     assert stored(database) == names + more
-    assert held.stream.backlog(0) == 0
+    assert resources.stream.backlog(0) == 0
 
 
-def test_a_drain_overtaken_between_commit_and_trim_does_not_put_the_mark_back(client, held, database, monkeypatch):
+def test_a_drain_overtaken_between_commit_and_trim_does_not_put_the_mark_back(client, resources, database, monkeypatch):
     """Its trim comes when another drain has stored and trimmed more: that is no stream that went back in time."""
     with_lag = []
-    trim = held.stream.trim
+    trim = resources.stream.trim
     with monkeypatch.context() as patch:
         patch.setattr(
             stream_module.TelemetryStream, "trim", lambda _self, *args, **named: with_lag.append((args, named))
         )
         post(client, 2)
-        drain_batch(held, 0)
-        drain_batch(held, 1)
+        drain_batch(resources, 0)
+        drain_batch(resources, 1)
     names = post(client, 8, start=10)
     drain_module.drain(0)
     drain_module.drain(1)
@@ -82,16 +84,16 @@ def test_a_drain_overtaken_between_commit_and_trim_does_not_put_the_mark_back(cl
     assert set(names) <= set(stored(database))
 
 
-def test_two_drains_of_one_shard_do_not_both_write(client, held, database, drain_all):
+def test_two_drains_of_one_shard_do_not_both_write(client, resources, database, drain_all):
     names = post(client, 200)
     start = threading.Barrier(8)
 
     def work(shard):
         start.wait()
-        while held.stream.backlog(shard):
-            drain_batch(held, shard)
+        while resources.stream.backlog(shard):
+            drain_batch(resources, shard)
 
-    threads = [threading.Thread(target=work, args=(number % held.stream.shards,)) for number in range(8)]
+    threads = [threading.Thread(target=work, args=(number % resources.stream.shards,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -100,33 +102,33 @@ def test_two_drains_of_one_shard_do_not_both_write(client, held, database, drain
     assert stored(database) == names
 
 
-def test_a_drain_leaves_a_shard_that_another_one_has(client, held, database, drain_all):
+def test_a_drain_leaves_a_shard_that_another_one_has(client, resources, database, drain_all):
     post(client, 2)
     create_position(database, 0)
     with database.transaction():
         assert lock_position(database, 0) is not None
-        assert drain_batch(held, 0) is None
+        assert drain_batch(resources, 0) is None
     drain_all()
 
 
-def test_a_failing_database_costs_time_and_no_data(client, held, database, drain_all):
+def test_a_failing_database_costs_time_and_no_data(client, resources, database, drain_all):
     names = post(client, 4)
     database.execute("alter table meter_readings_history rename to away")
     try:
-        for shard in range(held.stream.shards):
+        for shard in range(resources.stream.shards):
             with pytest.raises(errors.UndefinedTable):
-                drain_batch(held, shard)
+                drain_batch(resources, shard)
     finally:
         database.execute("alter table away rename to meter_readings_history")
     assert database.execute("select failure from ingest_positions").fetchone()[0].startswith("UndefinedTable")
-    assert drain_batch(held, 0) is None  # it rests, so that a broken database is not hammered
+    assert drain_batch(resources, 0) is None  # it rests, so that a broken database is not hammered
     database.execute("update ingest_positions set failed_at = now() - interval '1 minute'")
     drain_all()
     assert stored(database) == names
     assert database.execute("select count(*) from ingest_positions where failure is not null").fetchone()[0] == 0
 
 
-def test_the_drain_task_swallows_what_passes_and_rings_no_bell_for_it(client, held, monkeypatch, drain_all):
+def test_the_drain_task_swallows_what_passes_and_rings_no_bell_for_it(client, resources, monkeypatch, drain_all):
     post(client, 2)
     rung = []
     monkeypatch.setattr(drain_module, "ring", rung.append)
@@ -137,7 +139,7 @@ def test_the_drain_task_swallows_what_passes_and_rings_no_bell_for_it(client, he
     drain_all()
 
 
-def test_a_drain_whose_time_is_over_rings_for_itself(client, held, monkeypatch, drain_all):
+def test_a_drain_whose_time_is_over_rings_for_itself(client, resources, monkeypatch, drain_all):
     post(client, 2)
     rung = []
     monkeypatch.setattr(drain_module, "ring", rung.append)
@@ -148,17 +150,17 @@ def test_a_drain_whose_time_is_over_rings_for_itself(client, held, monkeypatch, 
     drain_all()
 
 
-def test_a_drain_task_empties_its_shard(client, held, database):
+def test_a_drain_task_empties_its_shard(client, resources, database):
     names = post(client, 20)
-    for shard in range(held.stream.shards):
+    for shard in range(resources.stream.shards):
         drain_module.drain(shard)
     assert stored(database) == names
 
 
-def test_shards_that_are_no_longer_configured_are_still_drained(client, with_settings, held, database, drain_all):
+def test_shards_that_are_no_longer_configured_are_still_drained(client, with_settings, resources, database, drain_all):
     with_settings(stream_shards=5)
     names = post(client, 10)
-    assert held.stream.known_shards() == [0, 1, 2, 3, 4]
+    assert resources.stream.known_shards() == [0, 1, 2, 3, 4]
     drain_all()
     assert stored(database) == names
 
@@ -212,13 +214,13 @@ def test_a_batch_of_which_most_is_bad_is_taken_apart(client, database, drain_all
     assert database.execute("select count(*) from dead_letters").fetchone()[0] == 300
 
 
-def test_a_batch_of_which_nearly_all_is_bad_stops_the_shard_and_says_so(client, held, database, drain_all, poison):
+def test_a_batch_of_which_nearly_all_is_bad_stops_the_shard_and_says_so(client, resources, database, drain_all, poison):
     from models.storage.history import MostlyRefused
 
     client.post("/v1/telemetry", json=[meter(f"M{number:05d}", voltage=poison) for number in range(500)])
-    shard = next(shard for shard in (0, 1) if held.stream.backlog(shard))
+    shard = next(shard for shard in (0, 1) if resources.stream.backlog(shard))
     with pytest.raises(MostlyRefused):
-        drain_batch(held, shard)
+        drain_batch(resources, shard)
     assert database.execute("select count(*) from dead_letters").fetchone()[0] == 0
     assert "MostlyRefused" in database.execute("select failure from ingest_positions").fetchone()[0]
     database.execute("alter table meter_readings_history drop constraint poison")
@@ -227,11 +229,11 @@ def test_a_batch_of_which_nearly_all_is_bad_stops_the_shard_and_says_so(client, 
     assert len(stored(database)) == 500
 
 
-def test_a_row_without_a_partition_is_not_the_rows_fault(client, held, database):
+def test_a_row_without_a_partition_is_not_the_rows_fault(client, resources, database):
     from models.storage.partitions import ensure_partitions
 
     post(client, 1)
-    shard = next(shard for shard in (0, 1) if held.stream.backlog(shard))
+    shard = next(shard for shard in (0, 1) if resources.stream.backlog(shard))
     (name,) = database.execute(
         "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid"
         " where i.inhparent = 'meter_readings_history'::regclass"
@@ -240,15 +242,15 @@ def test_a_row_without_a_partition_is_not_the_rows_fault(client, held, database)
     database.execute(f"drop table {name}")
     try:
         with pytest.raises(errors.CheckViolation):
-            drain_batch(held, shard)
+            drain_batch(resources, shard)
     finally:
         ensure_partitions(database, days_ahead=7)
     assert database.execute("select count(*) from dead_letters").fetchone()[0] == 0
     database.execute("update ingest_positions set failed_at = null")
-    assert drain_batch(held, shard).readings == 1
+    assert drain_batch(resources, shard).readings == 1
 
 
-def test_an_unreadable_entry_is_dead_lettered_and_stops_nothing(client, held, database, drain_all, broker):
+def test_an_unreadable_entry_is_dead_lettered_and_stops_nothing(client, resources, database, drain_all, broker):
     broker.xadd("telemetry:{0}", {"v1": b"\xc1"})
     broker.xadd("telemetry:{0}", {"v9": b"from a newer version"})
     broker.xadd("telemetry:{0}", {"v1": b"\x93\x90\x90\xa1\xff"})  # a text that is not UTF-8
@@ -263,7 +265,7 @@ def test_an_unreadable_entry_is_dead_lettered_and_stops_nothing(client, held, da
 # ── A stream that does not belong to the position ────────────────────────────────────────────────────────────
 
 
-def test_entries_after_a_flushed_redis_are_not_skipped(client, held, database, drain_all, broker):
+def test_entries_after_a_flushed_redis_are_not_skipped(client, resources, database, drain_all, broker):
     before = post(client, 4)
     drain_all()
     broker.flushall()
@@ -273,7 +275,7 @@ def test_entries_after_a_flushed_redis_are_not_skipped(client, held, database, d
     assert database.execute("select count(*) from ingest_positions where went_back_at is not null").fetchone()[0] == 2
 
 
-def test_entries_of_a_redis_whose_clock_went_back_are_not_skipped(client, held, database, drain_all, broker):
+def test_entries_of_a_redis_whose_clock_went_back_are_not_skipped(client, resources, database, drain_all, broker):
     post(client, 2)
     drain_all()
     receipts = [client.post("/v1/telemetry", json=meter(f"N{number}")).json["receipt"] for number in range(2)]
@@ -285,7 +287,7 @@ def test_entries_of_a_redis_whose_clock_went_back_are_not_skipped(client, held, 
     drain_all()
     assert stored(database)[-2:] == ["OLD", "OLD"]
     for shard in (0, 1):
-        assert held.stream.last_id(shard) >= max(
+        assert resources.stream.last_id(shard) >= max(
             EntryId(int(ms), int(sequence)) for s, ms, sequence in (r.split("-") for r in receipts) if int(s) == shard
         )
         assert client.get(f"/v1/telemetry/receipts/{shard}-5-1").json["state"] == "stored"
@@ -296,7 +298,9 @@ def test_entries_of_a_redis_whose_clock_went_back_are_not_skipped(client, held, 
     assert set(more) <= set(stored(database))
 
 
-def test_entries_of_a_restored_stream_that_are_stored_are_not_stored_again(client, held, database, drain_all, broker):
+def test_entries_of_a_restored_stream_that_are_stored_are_not_stored_again(
+    client, resources, database, drain_all, broker
+):
     names = post(client, 6)
     saved = {shard: broker.dump(f"telemetry:{{{shard}}}") for shard in (0, 1)}
     drain_all()

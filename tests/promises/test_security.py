@@ -106,13 +106,13 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 
 
 @pytest.fixture
-def cors_client(servers, held, monkeypatch):
+def cors_client(servers, resources, monkeypatch):
     from webapp import create_app
 
     monkeypatch.setenv("CORS_ORIGINS", f"{PAGE},http://localhost:3000")
     app = create_app()
     yield app.test_client()
-    app.extensions["connections"].close()
+    app.extensions["resources"].close()
 
 
 def cors(answer) -> dict[str, str]:
@@ -145,7 +145,7 @@ def test_another_origin_is_not_answered(cors_client, origin):
     assert not cors(cors_client.options("/v1/telemetry", headers={"Origin": origin, **PREFLIGHT}))
 
 
-def test_a_preflight_is_answered_without_a_key(servers, held, monkeypatch):
+def test_a_preflight_is_answered_without_a_key(servers, resources, monkeypatch):
     from webapp import create_app
 
     monkeypatch.setenv("CORS_ORIGINS", PAGE)
@@ -160,7 +160,7 @@ def test_a_preflight_is_answered_without_a_key(servers, held, monkeypatch):
         assert "X-API-Key" in allowed["Access-Control-Allow-Headers"]
         assert app.test_client().post("/v1/telemetry", headers={"Origin": PAGE}).status_code == 401
     finally:
-        app.extensions["connections"].close()
+        app.extensions["resources"].close()
 
 
 @pytest.mark.parametrize("value", ["*", "https://*.example.com", "fleet.example.com", f"{PAGE}/", f"{PAGE}, {PAGE}"])

@@ -33,7 +33,7 @@ def random_rows(seed: int) -> list[list[tuple]]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("copy_from", [1, 1_000], ids=["copied", "as arrays"])
 @pytest.mark.parametrize("kind", [METER, VEHICLE], ids=["meters", "vehicles"])
-def test_the_newest_stands(held, database, monkeypatch, kind, copy_from, seed):
+def test_the_newest_stands(resources, database, monkeypatch, kind, copy_from, seed):
     monkeypatch.setattr(live, "COPY_DEVICES", copy_from)
     batches = random_rows(seed)
     random.Random(seed).shuffle(batches)

@@ -11,18 +11,18 @@ FIRST = date(2031, 5, 1)
 
 
 @pytest.fixture
-def far_away(held, database):
+def far_away(resources, database):
     """Removes the days that a test made."""
     before = {partition.name for partition in list_partitions(database)}
     yield
     for partition in list_partitions(database):
         if partition.name not in before:
             database.execute(f"drop table {partition.name}")
-    ensure_partitions(database, days_ahead=held.settings.partition_days_ahead)
+    ensure_partitions(database, days_ahead=resources.settings.partition_days_ahead)
 
 
-def test_a_week_is_made_ahead_at_migration(database, held):
-    assert days_ahead(database) == held.settings.partition_days_ahead == 7
+def test_a_week_is_made_ahead_at_migration(database, resources):
+    assert days_ahead(database) == resources.settings.partition_days_ahead == 7
 
 
 def test_missing_days_are_made_once(database, far_away):
@@ -45,22 +45,22 @@ def test_a_new_day_has_the_covering_index_and_is_vacuumed_while_it_grows(databas
     assert indexes == 1
 
 
-def test_making_a_day_does_not_wait_for_a_long_reader_for_ever(database, held, far_away):
+def test_making_a_day_does_not_wait_for_a_long_reader_for_ever(database, resources, far_away):
     last = max(partition.day for partition in list_partitions(database) if partition.day)
-    with psycopg.connect(held.settings.database_url) as reader:
+    with psycopg.connect(resources.settings.database_url) as reader:
         reader.execute("lock table meter_readings_history in access exclusive mode")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             ensure_partitions(database, days_ahead=1, today=last)
 
 
-def test_making_a_day_does_not_wait_for_a_running_drain(database, held, far_away):
+def test_making_a_day_does_not_wait_for_a_running_drain(database, resources, far_away):
     last = max(partition.day for partition in list_partitions(database) if partition.day)
-    with psycopg.connect(held.settings.database_url) as drain:
+    with psycopg.connect(resources.settings.database_url) as drain:
         drain.execute("insert into meter_readings_history values (now(), now(), 1, 230, 'M1')")
         assert len(ensure_partitions(database, days_ahead=1, today=last)) == 2
 
 
-def test_days_past_the_retention_are_dropped(database, held):
+def test_days_past_the_retention_are_dropped(database, resources):
     days = sorted(
         {
             partition.day

@@ -27,8 +27,8 @@ from models.stream.telemetry import TelemetryStream
 
 
 @pytest.fixture
-def stream(held, broker):
-    stream = TelemetryStream(replace(held.settings, redis_timeout_seconds=0.5))
+def stream(resources, broker):
+    stream = TelemetryStream(replace(resources.settings, redis_timeout_seconds=0.5))
     yield stream
     stream.close()
     broker.flushall()
@@ -57,8 +57,8 @@ def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
     assert stream.stored_mark(0) == second
 
 
-def test_the_bound_of_the_backlog_is_kept(stream, held):
-    bounded = TelemetryStream(replace(held.settings, stream_max_entries=6))
+def test_the_bound_of_the_backlog_is_kept(stream, resources):
+    bounded = TelemetryStream(replace(resources.settings, stream_max_entries=6))
     for _ in range(3):
         bounded.append(b"x", shard=0)
     with pytest.raises(BacklogFull):
@@ -104,10 +104,10 @@ def test_an_append_that_redis_gets_to_too_late_takes_nothing(stream, broker, ser
     assert stream.backlog(0) == 1
 
 
-def test_an_append_whose_answer_got_lost_is_taken_once(stream, held, servers):
+def test_an_append_whose_answer_got_lost_is_taken_once(stream, resources, servers):
     """A proxy cuts the connection after Redis took the append, before its answer arrives."""
     proxy = LossyProxy(servers.redis_url)
-    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
     lossy.append(b"before", shard=0)
     proxy.lose_next_answer()
     appended = lossy.append(b"during", shard=0)
@@ -118,9 +118,9 @@ def test_an_append_whose_answer_got_lost_is_taken_once(stream, held, servers):
     lossy.close()
 
 
-def test_an_append_without_any_answer_is_called_unknown(stream, held, servers):
+def test_an_append_without_any_answer_is_called_unknown(stream, resources, servers):
     proxy = LossyProxy(servers.redis_url)
-    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
     lossy.append(b"before", shard=0)
     proxy.lose_next_answer()
     proxy.refuse_connections()
@@ -129,10 +129,10 @@ def test_an_append_without_any_answer_is_called_unknown(stream, held, servers):
     lossy.close()
 
 
-def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, held, servers):
+def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, resources, servers):
     """Plain, named and charged ones at a time, while answers get lost; and there are no other entries."""
     proxy = LossyProxy(servers.redis_url)
-    lossy = TelemetryStream(replace(held.settings, redis_url=proxy.url))
+    lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
     charge = Charge("owner", Limit(per_second=1.0, burst=1000), readings=1)
     told: dict[bytes, Appended] = {}
 
@@ -222,7 +222,7 @@ def test_entries_of_one_millisecond_are_received_in_order_and_never_together():
     assert times[0] // 1000 == times[-1] // 1000 == 1_795_218_259_495
 
 
-def test_the_verdicts_of_admission_without_a_server(held):
+def test_the_verdicts_of_admission_without_a_server(resources):
     """A unit, on fakeredis: what the script says is what its readers understand."""
     fake = fakeredis.FakeRedis()
 

@@ -280,7 +280,7 @@ def drain_all_stored(database, vehicle_readings: int) -> None:
         time.sleep(0.02)
 
 
-def test_simulate_waits_as_long_as_it_is_told_and_says_so_once(url, with_settings, held, drain_all, capsys):
+def test_simulate_waits_as_long_as_it_is_told_and_says_so_once(url, with_settings, resources, drain_all, capsys):
     with_settings(stream_max_entries=2, stream_shards=2)
     for _ in range(2):
         assert Api(url).post("/v1/telemetry", meter()).is_success
@@ -389,7 +389,7 @@ def bury_meters(connection, amount: int, voltage=230.0, readings=True) -> list[i
     return [row[0] for row in connection.execute("select id from dead_letters order by id").fetchall()][-amount:]
 
 
-def test_two_replays_at_the_same_time_bring_each_letter_back_once(database, held, monkeypatch):
+def test_two_replays_at_the_same_time_bring_each_letter_back_once(database, resources, monkeypatch):
     bury_meters(database, 600)
     meeting = threading.Barrier(2, timeout=5)
     store = replays._store_readings
@@ -406,7 +406,7 @@ def test_two_replays_at_the_same_time_bring_each_letter_back_once(database, held
     brought_back = []
 
     def operate() -> None:
-        with psycopg.connect(held.settings.database_url, autocommit=True) as connection:
+        with psycopg.connect(resources.settings.database_url, autocommit=True) as connection:
             after = 0
             while batch := replay_batch(connection, 2, after=after, limit=50):
                 brought_back.append(batch.replayed)
@@ -422,7 +422,7 @@ def test_two_replays_at_the_same_time_bring_each_letter_back_once(database, held
     assert database.execute("select count(*) from dead_letters where replayed_at is null").fetchone()[0] == 0
 
 
-def test_a_replay_that_dies_leaves_history_and_letters_as_they_were(database, held, monkeypatch):
+def test_a_replay_that_dies_leaves_history_and_letters_as_they_were(database, resources, monkeypatch):
     bury_meters(database, 10)
 
     def die(*_):
@@ -456,12 +456,12 @@ def test_chosen_letters_come_back_and_no_others(runner, database):
     assert runner.invoke(args=["dead-letters", "replay"]).exit_code == 2
 
 
-def test_an_entry_that_can_be_read_by_now_comes_back_and_others_stay(runner, database, held):
+def test_an_entry_that_can_be_read_by_now_comes_back_and_others_stay(runner, database, resources):
     bury_meters(database, 1, readings=False)
     entry_id, at = EntryId(to_microseconds(ago(minutes=3)) // 1000, 2), to_microseconds(ago(minutes=4))
     payload = encode_entry(Entry([MeterReading("M1", at, 1.0, 230.0), MeterReading("M2", at, 2.0, 230.0)], []))
     torn = payload.replace(b"M2", b"\xff\xfe")
-    received = to_datetime(received_at(1, held.settings.stream_shards, entry_id))
+    received = to_datetime(received_at(1, resources.settings.stream_shards, entry_id))
     for each in (payload, torn):
         bury(database, [DeadLetter(1, entry_id, "entry", "can't be read", received, entry_readings=1, payload=each)])
     done = runner.invoke(args=["dead-letters", "replay", "--all"])

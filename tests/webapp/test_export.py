@@ -48,7 +48,7 @@ def many(database):
 
 
 @pytest.fixture
-def server(held, tmp_path):
+def server(resources, tmp_path):
     port = free_port()
     with running(tmp_path, "web", [*WEB, "--port", str(port), "webapp:create_app"]) as process:
         wait_until_live(port)
@@ -236,10 +236,10 @@ def test_a_client_that_goes_away_ends_the_query(server, many, database):
     until(lambda: exports_running(database) == 0)
 
 
-def test_a_client_that_holds_still_does_not_hold_the_database_for_ever(many, database, held, monkeypatch):
+def test_a_client_that_holds_still_does_not_hold_the_database_for_ever(many, database, resources, monkeypatch):
     """A backend that waits for its client heeds no statement_timeout: its line is cut."""
-    monkeypatch.setattr("models.exports.csv_copy.PATIENCE_SECONDS", 2 - held.settings.export_seconds)
-    with export_connection(held.settings) as connection:
+    monkeypatch.setattr("models.exports.csv_copy.PATIENCE_SECONDS", 2 - resources.settings.export_seconds)
+    with export_connection(resources.settings) as connection:
         blocks = copy_csv(connection, Selection(VEHICLE, *many), header=True)
         next(blocks)
         assert exports_running(database) == 1

@@ -173,12 +173,14 @@ def test_what_is_plainly_good_goes_the_express_way(client, taken, name):
     assert taken() == 1
 
 
-def test_the_entry_is_the_same(client, held, broker, monkeypatch):
+def test_the_entry_is_the_same(client, resources, broker, monkeypatch):
     for is_plain in (express._is_plain, lambda _: False):
         monkeypatch.setattr(express, "_is_plain", is_plain)
         client.post("/v1/telemetry", json=[meter(), vehicle()], headers={"X-Request-ID": "same"})
     entries = [
-        fields[b"v1"] for shard in range(held.stream.shards) for _, fields in broker.xrange(f"telemetry:{{{shard}}}")
+        fields[b"v1"]
+        for shard in range(resources.stream.shards)
+        for _, fields in broker.xrange(f"telemetry:{{{shard}}}")
     ]
     assert len(entries) == 2
     assert decode_entry(entries[0]).request_id == "same"
@@ -202,7 +204,7 @@ def test_a_failed_append_is_tried_once_and_has_one_answer(ways, app, monkeypatch
         tries.append(1)
         raise error
 
-    monkeypatch.setattr(app.extensions["connections"].stream, "append", fail)
+    monkeypatch.setattr(app.extensions["resources"].stream, "append", fail)
     express_way, flask = ways()
     assert express_way == flask
     assert int(flask["status"][:3]) == status
@@ -230,13 +232,13 @@ def test_keys_have_one_answer(ways, new_key, taken):
     assert by_express == {"all": 1, "admin": 1, "these": 1, "others": 0, "read": 0, "limited": 0, "none": 0}
 
 
-def test_cors_has_one_answer(ways, held):
-    app = create_app(replace(held.settings, cors_origins="https://fleet.example"))
+def test_cors_has_one_answer(ways, resources):
+    app = create_app(replace(resources.settings, cors_origins="https://fleet.example"))
     for origin in ({}, {"Origin": "https://fleet.example"}, {"Origin": "https://other.example"}):
         express_way, flask = ways(client=app.test_client(), headers=origin)
         assert express_way == flask
         assert ("Vary", "Origin") in flask["headers"]
-    app.extensions["connections"].close()
+    app.extensions["resources"].close()
 
 
 def test_the_bounds_of_a_request_have_one_answer(ways, with_settings):

@@ -65,14 +65,14 @@ headers = st.fixed_dictionaries(
 )
 
 
-def taken(held) -> int:
+def taken(resources) -> int:
     """Readings in the stream now; empties it."""
     count = 0
-    for shard in range(held.stream.shards):
-        for entry_id, stored in held.stream.read_after(shard, EntryId(0, 0), 1000):
+    for shard in range(resources.stream.shards):
+        for entry_id, stored in resources.stream.read_after(shard, EntryId(0, 0), 1000):
             entry = decode_entry(stored[b"v1"])
             count += len(entry.meters) + len(entry.vehicles)
-            held.stream.remove(shard, [entry_id])
+            resources.stream.remove(shard, [entry_id])
     return count
 
 
@@ -84,7 +84,7 @@ def taken(held) -> int:
     atomic=st.sampled_from(["", "?atomic=true", "?atomic=maybe", "?atomic=%00"]),
     packed=st.booleans(),
 )
-def test_whatever_is_sent_gets_a_documented_answer(client, held, path, body, sent, atomic, packed):
+def test_whatever_is_sent_gets_a_documented_answer(client, resources, path, body, sent, atomic, packed):
     if packed:
         body, sent = gzip.compress(body), {**sent, "Content-Encoding": "gzip"}
     answer = client.post(path + atomic, data=body, headers=sent)
@@ -93,7 +93,7 @@ def test_whatever_is_sent_gets_a_documented_answer(client, held, path, body, sen
     if answer.status_code < 300:
         assert set(answer.json) - {"errors"} == {"message", "accepted", "rejected", "receipt"}
         if "Idempotent-Replay" not in answer.headers:
-            assert taken(held) == answer.json["accepted"] > 0
+            assert taken(resources) == answer.json["accepted"] > 0
     else:
         assert set(answer.json) - {"errors", "accepted", "rejected"} == {
             "statusCode",
@@ -103,7 +103,7 @@ def test_whatever_is_sent_gets_a_documented_answer(client, held, path, body, sen
             "requestId",
         }
         assert answer.json["statusCode"] == answer.status_code
-        assert taken(held) == 0
+        assert taken(resources) == 0
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -126,7 +126,7 @@ def test_whatever_is_sent_gets_a_documented_answer(client, held, path, body, sen
     ),
     method=st.sampled_from(["GET", "DELETE", "POST", "HEAD", "PUT"]),
 )
-def test_whatever_is_asked_gets_a_documented_answer(client, held, path, name, query, method):
+def test_whatever_is_asked_gets_a_documented_answer(client, resources, path, name, query, method):
     answer = client.open(path.replace("{}", quote(name, safe="")), method=method, query_string=query)
     assert answer.status_code in {200, 400, 404, 405, 308, 415, 422}
     if answer.status_code >= 400 and method != "HEAD":

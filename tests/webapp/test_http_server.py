@@ -76,12 +76,12 @@ def chunk(data: bytes) -> bytes:
 
 
 @pytest.fixture
-def nothing_left(held):
+def nothing_left(resources):
     yield
-    assert not any(held.stream.backlog(shard) for shard in range(held.stream.shards))
+    assert not any(resources.stream.backlog(shard) for shard in range(resources.stream.shards))
 
 
-def test_a_chunked_body_is_read_whole(port, held, drain_all):
+def test_a_chunked_body_is_read_whole(port, resources, drain_all):
     body = json.dumps([meter(f"M{number}") for number in range(2000)]).encode()
     status, answer = ask(port, CHUNKED, chunk(body[:70_000]), chunk(body[70_000:]), b"0\r\n\r\n")
     assert (status, answer["accepted"]) == (202, 2000)

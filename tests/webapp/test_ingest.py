@@ -11,13 +11,13 @@ from tests.conftest import ago, meter, vehicle
 from webapp.ingest.views import PATHS
 
 
-def entries(held) -> list:
+def entries(resources) -> list:
     """What is in the stream now, decoded."""
     from models.stream.entry_ids import EntryId
 
     found = []
-    for shard in range(held.stream.shards):
-        found += [decode_entry(fields[b"v1"]) for _, fields in held.stream.read_after(shard, EntryId(0, 0), 1000)]
+    for shard in range(resources.stream.shards):
+        found += [decode_entry(fields[b"v1"]) for _, fields in resources.stream.read_after(shard, EntryId(0, 0), 1000)]
     return found
 
 
@@ -59,13 +59,13 @@ def test_a_decimal_comes_back_as_it_was_sent(client, drain_all):
     assert client.get("/v1/meters/M001").json["kwhConsumedAc"] == 0.123456789012345
 
 
-def test_good_rows_of_a_batch_are_taken_and_bad_ones_listed(client, held):
+def test_good_rows_of_a_batch_are_taken_and_bad_ones_listed(client, resources):
     rows = [meter(), meter(voltage="high"), vehicle()]
     answer = client.post("/v1/telemetry", json=rows)
     assert answer.status_code == 202
     assert (answer.json["accepted"], answer.json["rejected"]) == (2, 1)
     assert answer.json["errors"] == [{"index": 1, "errors": {"voltage": ["Must be a JSON number."]}}]
-    (entry,) = entries(held)
+    (entry,) = entries(resources)
     assert (len(entry.meters), len(entry.vehicles)) == (1, 1)
 
 
@@ -75,18 +75,18 @@ def test_only_the_first_hundred_errors_are_listed(client):
     assert len(answer.json["errors"]) == 100
 
 
-def test_a_batch_without_a_good_row_is_refused(client, held):
+def test_a_batch_without_a_good_row_is_refused(client, resources):
     answer = client.post("/v1/telemetry", json=[{}, 5, None])
     assert answer.status_code == 422
     assert [error["index"] for error in answer.json["errors"]] == [0, 1, 2]
-    assert not entries(held)
+    assert not entries(resources)
 
 
-def test_an_atomic_batch_is_taken_whole_or_not_at_all(client, held):
+def test_an_atomic_batch_is_taken_whole_or_not_at_all(client, resources):
     answer = client.post("/v1/telemetry?atomic=true", json=[meter(), {}])
     assert answer.status_code == 422
     assert answer.json["errors"][0]["index"] == 1
-    assert not entries(held)
+    assert not entries(resources)
     assert client.post("/v1/telemetry?atomic=true", json=[meter(), meter("M002")]).status_code == 202
 
 
@@ -96,13 +96,13 @@ def test_a_refused_single_reading_names_its_fields(client):
     assert sorted(answer.json["errors"]) == ["kwhConsumedAc", "timestamp", "voltage"]
 
 
-def test_ndjson_takes_the_good_lines_and_lists_the_bad(client, held):
+def test_ndjson_takes_the_good_lines_and_lists_the_bad(client, resources):
     body = "\n".join([json.dumps(meter()), "{broken", "", json.dumps(vehicle())])
     answer = client.post("/v1/telemetry", data=body, content_type="application/x-ndjson")
     assert answer.status_code == 202
     assert (answer.json["accepted"], answer.json["rejected"]) == (2, 1)
     assert answer.json["errors"][0]["index"] == 1
-    assert len(entries(held)) == 1
+    assert len(entries(resources)) == 1
 
 
 def test_gzip_bodies_are_read(client):
@@ -124,12 +124,12 @@ def test_gzip_bodies_are_read(client):
     ],
     ids=["bomb", "cut off", "no gzip", "something behind it", "too many members"],
 )
-def test_broken_or_swollen_gzip_is_refused(client, held, body, status):
+def test_broken_or_swollen_gzip_is_refused(client, resources, body, status):
     answer = client.post(
         "/v1/telemetry", data=body, content_type="application/json", headers={"Content-Encoding": "gzip"}
     )
     assert answer.status_code == status
-    assert not entries(held)
+    assert not entries(resources)
 
 
 @pytest.mark.parametrize(
@@ -150,18 +150,18 @@ def test_broken_or_swollen_gzip_is_refused(client, held, body, status):
         (b" " * (8 * 1024 * 1024 + 1), "application/json", 413),
     ],
 )
-def test_a_bad_body_gets_a_clear_error_and_nothing_is_taken(client, held, body, content_type, status):
+def test_a_bad_body_gets_a_clear_error_and_nothing_is_taken(client, resources, body, content_type, status):
     answer = client.post("/v1/telemetry", data=body, content_type=content_type)
     assert answer.status_code == status
     assert {"statusCode", "path", "message", "timestamp", "requestId"} <= set(answer.json)
     assert answer.json["statusCode"] == status
-    assert not entries(held)
+    assert not entries(resources)
 
 
-def test_more_readings_than_a_request_may_bring_are_refused_whole(client, held):
+def test_more_readings_than_a_request_may_bring_are_refused_whole(client, resources):
     assert client.post("/v1/telemetry", json=[meter()] * 10_001).status_code == 413
     assert client.post("/v1/telemetry", json=[{}] * 10_001).status_code == 413
-    assert not entries(held)
+    assert not entries(resources)
     assert client.post("/v1/telemetry", json=[meter()] * 10_000).status_code == 202
 
 
@@ -177,7 +177,7 @@ def test_a_request_without_a_media_type_is_read_as_json(client):
 # ── Idempotency ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_repeat_with_the_same_key_gets_the_first_answer_and_adds_nothing(client, held):
+def test_a_repeat_with_the_same_key_gets_the_first_answer_and_adds_nothing(client, resources):
     rows = [meter(), {}]
     headers = {"Idempotency-Key": "delivery-1"}
     first = client.post("/v1/ingest/meters", json=rows, headers=headers)
@@ -185,17 +185,17 @@ def test_a_repeat_with_the_same_key_gets_the_first_answer_and_adds_nothing(clien
     assert "Idempotent-Replay" not in first.headers
     assert again.headers["Idempotent-Replay"] == "true"
     assert (again.status_code, again.json) == (first.status_code, first.json)
-    assert len(entries(held)) == 1
+    assert len(entries(resources)) == 1
 
 
-def test_a_key_used_with_another_body_is_refused(client, held):
+def test_a_key_used_with_another_body_is_refused(client, resources):
     headers = {"Idempotency-Key": "delivery-2"}
     at = ago(minutes=1)
     client.post("/v1/telemetry", json=meter(at=at), headers=headers)
     answer = client.post("/v1/telemetry", json=meter(at=at, voltage=231), headers=headers)
     assert answer.status_code == 422
     assert list(answer.json["errors"]) == ["Idempotency-Key"]
-    assert len(entries(held)) == 1
+    assert len(entries(resources)) == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129])
@@ -204,7 +204,7 @@ def test_a_key_has_a_sensible_length(client, key):
     assert answer.status_code == 422
 
 
-def test_fifty_simultaneous_requests_with_one_key_make_one_entry_and_fifty_equal_answers(app, held):
+def test_fifty_simultaneous_requests_with_one_key_make_one_entry_and_fifty_equal_answers(app, resources):
     body = json.dumps([meter(), vehicle()])
     answers = []
     start = threading.Barrier(50)
@@ -224,7 +224,7 @@ def test_fifty_simultaneous_requests_with_one_key_make_one_entry_and_fifty_equal
     assert len(answers) == 50
     assert len(set(answers)) == 1
     assert answers[0][0] == 202
-    assert len(entries(held)) == 1
+    assert len(entries(resources)) == 1
 
 
 # ── Receipts ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,16 +261,16 @@ def test_a_receipt_that_was_never_given_is_not_found(client, drain_all):
 # ── Pushing back ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_full_backlog_answers_503_and_takes_nothing(client, with_settings, held):
+def test_a_full_backlog_answers_503_and_takes_nothing(client, with_settings, resources):
     with_settings(stream_max_entries=4)
     statuses = [client.post("/v1/telemetry", json=meter()).status_code for _ in range(6)]
     assert statuses == [202] * 4 + [503] * 2
     answer = client.post("/v1/telemetry", json=meter())
     assert int(answer.headers["Retry-After"]) > 0
-    assert len(entries(held)) == 4
+    assert len(entries(resources)) == 4
 
 
-def test_a_redis_out_of_memory_answers_503_and_takes_nothing(client, held, broker):
+def test_a_redis_out_of_memory_answers_503_and_takes_nothing(client, resources, broker):
     before = broker.config_get("maxmemory")["maxmemory"]
     broker.config_set("maxmemory", 1)
     try:
@@ -279,11 +279,11 @@ def test_a_redis_out_of_memory_answers_503_and_takes_nothing(client, held, broke
         assert "Retry-After" in answer.headers
     finally:
         broker.config_set("maxmemory", before)
-    assert not entries(held)
+    assert not entries(resources)
     assert client.post("/v1/telemetry", json=meter()).status_code == 202
 
 
-def test_a_redis_out_of_memory_is_still_drained(client, held, broker, drain_all, database):
+def test_a_redis_out_of_memory_is_still_drained(client, resources, broker, drain_all, database):
     client.post("/v1/telemetry", json=meter())
     before = broker.config_get("maxmemory")["maxmemory"]
     broker.config_set("maxmemory", 1)
@@ -294,7 +294,7 @@ def test_a_redis_out_of_memory_is_still_drained(client, held, broker, drain_all,
         broker.config_set("maxmemory", before)
 
 
-def test_a_bell_that_cannot_be_rung_is_not_the_devices_affair(client, held, monkeypatch):
+def test_a_bell_that_cannot_be_rung_is_not_the_devices_affair(client, resources, monkeypatch):
     import redis
 
     def refuse(*_args, **_kwargs):

@@ -28,15 +28,15 @@ def other_postgres(servers):
 
 
 @pytest.fixture
-def read_side(app, held, other_postgres, drain_all):
+def read_side(app, resources, other_postgres, drain_all):
     """The application, reading from the other Postgres and still writing into the stream of the tests."""
-    before = app.extensions["connections"], app.extensions["breaker"]
-    connections = connect_web(replace(before[0].settings, database_url=other_postgres[0]))
-    connections.database.wait(10)
-    app.extensions.update(connections=connections, breaker=new_breaker())
+    before = app.extensions["resources"], app.extensions["breaker"]
+    resources = connect_web(replace(before[0].settings, database_url=other_postgres[0]))
+    resources.database.wait(10)
+    app.extensions.update(resources=resources, breaker=new_breaker())
     yield
-    app.extensions.update(connections=before[0], breaker=before[1])
-    connections.close()
+    app.extensions.update(resources=before[0], breaker=before[1])
+    resources.close()
     drain_all()
 
 

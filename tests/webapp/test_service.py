@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.resources import Connections
+from models.resources import Resources
 from models.stream.telemetry import TelemetryStream
 from tests.conftest import meter
 
@@ -71,15 +71,15 @@ def test_a_redis_out_of_reach_is_named(client, with_settings):
     assert "redis" in answer.json["errors"]
 
 
-def test_a_postgres_out_of_reach_is_named_and_ingest_goes_on(app, client, held, drain_all):
+def test_a_postgres_out_of_reach_is_named_and_ingest_goes_on(app, client, resources, drain_all):
     from dataclasses import replace
 
     from models.database import open_web_pool
 
-    before = app.extensions["connections"]
+    before = app.extensions["resources"]
     settings = replace(before.settings, database_url="postgresql://nobody@127.0.0.1:1/none", db_timeout_seconds=0.2)
-    away = Connections(settings, open_web_pool(settings), TelemetryStream(settings))
-    app.extensions["connections"] = away
+    away = Resources(settings, open_web_pool(settings), TelemetryStream(settings))
+    app.extensions["resources"] = away
     try:
         answer = client.get("/health/ready")
         assert answer.status_code == 503
@@ -89,12 +89,12 @@ def test_a_postgres_out_of_reach_is_named_and_ingest_goes_on(app, client, held, 
         assert "Retry-After" in performance.headers
         assert client.post("/v1/telemetry", json=meter()).status_code == 202
     finally:
-        app.extensions["connections"] = before
+        app.extensions["resources"] = before
         away.close()
     drain_all()
 
 
-def test_a_shard_that_does_not_move_is_named(client, held, database, drain_all, broker):
+def test_a_shard_that_does_not_move_is_named(client, resources, database, drain_all, broker):
     broker.xadd("telemetry:{1}", {"v1": b""}, id="1000-0")  # the oldest entry is decades old
     database.execute("insert into ingest_positions (shard, failure) values (1, 'DiskFull: no space left')")
     answer = client.get("/health/ready")

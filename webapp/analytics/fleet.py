@@ -16,7 +16,7 @@ from models.analytics.rollups.watermark import RollupState, get_state
 from webapp.analytics.tariffs import present_costs
 from webapp.http.auth import binding
 from webapp.http.paging import decode_cursor, page
-from webapp.http.resources import connections, database
+from webapp.http.resources import current_resources, database
 from webapp.ingest.schemas import PageSchema, QuerySchema
 
 bp = Blueprint("fleet", __name__, url_prefix="/v1/analytics/fleet")
@@ -62,7 +62,7 @@ class FleetVehiclesSchema(PageSchema):
 @bp.get("")
 def show_fleet():
     query = FleetSchema().load(request.args)
-    silent_since = datetime.now(UTC) - timedelta(seconds=connections().settings.offline_after_seconds)
+    silent_since = datetime.now(UTC) - timedelta(seconds=current_resources().settings.offline_after_seconds)
     with _asking(query["window"]) as (connection, state, question):
         totals = fleet.get_totals(connection, question)
         offline = fleet.count_offline(connection, question, silent_since)
@@ -128,7 +128,7 @@ def list_vehicles():
 @contextmanager
 def _asking(window: str, seconds: int | None = None) -> Iterator[tuple[psycopg.Connection, RollupState, Question]]:
     """A connection on which everything is of one moment, and the question; `seconds`: when the first page's ended."""
-    settings = connections().settings
+    settings = current_resources().settings
     with database() as connection, fleet.one_moment(connection):
         state = get_state(connection)
         yield (

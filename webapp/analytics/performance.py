@@ -11,7 +11,7 @@ from models.settings import Settings
 from webapp.analytics.tariffs import present_costs
 from webapp.http.auth import require_devices
 from webapp.http.errors import ApiError
-from webapp.http.resources import connections, database
+from webapp.http.resources import current_resources, database
 from webapp.ingest.schemas import DEVICE_ID, AnalyticsWindowSchema, VehicleQuerySchema
 
 bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
@@ -20,7 +20,7 @@ bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
 @bp.get("/performance/<vehicle_id>")
 def show_performance(vehicle_id: str):
     performance, costs, start, end = _performance(vehicle_id)
-    settings = connections().settings
+    settings = current_resources().settings
     ac, dc = _round(performance.ac_kwh, 6), _round(performance.dc_kwh, 6)
     ratio = _round(performance.efficiency, 4)
     return {
@@ -68,7 +68,7 @@ def _performance(vehicle_id: str):
         raise ApiError(404, "Vehicle not found")
     require_devices(vehicle_id)  # its meters come with it
     with database() as connection:
-        heartbeat = {"heartbeat_seconds": connections().settings.heartbeat_seconds}
+        heartbeat = {"heartbeat_seconds": current_resources().settings.heartbeat_seconds}
         performance = get_performance(connection, vehicle_id, start, end, **heartbeat)
         costs = get_costs(connection, [Asked(vehicle_id, start, end)], **heartbeat)[0]
     if not performance.known:

@@ -17,7 +17,7 @@ from models.storage.live import get_live
 from webapp.devices.live import KINDS_IN_PATHS
 from webapp.http.auth import require_devices
 from webapp.http.errors import ApiError
-from webapp.http.resources import connections, database
+from webapp.http.resources import current_resources, database
 from webapp.ingest.schemas import DEVICE_ID, AnalyticsWindowSchema, WindowSchema
 
 bp = Blueprint("series", __name__)
@@ -64,7 +64,7 @@ def show_series(kind: Kind, device_id: str):
     if not DEVICE_ID.match(device_id):
         raise _not_found(kind)
     require_devices(device_id)
-    usual = connections().settings.heartbeat_seconds
+    usual = current_resources().settings.heartbeat_seconds
     with database() as connection:
         if get_live(connection, kind, device_id) is None:
             raise _not_found(kind)

@@ -21,7 +21,7 @@ from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError
 from webapp.http.paging import decode_cursor, page
-from webapp.http.resources import connections, database
+from webapp.http.resources import current_resources, database
 from webapp.ingest.schemas import EARLIEST, PageSchema, Timestamp, device_id
 
 bp = Blueprint("sessions", __name__, url_prefix="/v1/sessions")
@@ -154,7 +154,7 @@ def _not_found() -> ApiError:
 
 
 def _of_this_time(moment: datetime, field: str) -> datetime:
-    skew = connections().settings.max_clock_skew_seconds
+    skew = current_resources().settings.max_clock_skew_seconds
     if moment < EARLIEST:
         raise ValidationError("Must not be before 2000-01-01.", field)
     if moment > datetime.now(UTC) + timedelta(seconds=skew):
@@ -168,7 +168,7 @@ def _iso(moment: datetime) -> str:
 
 def _tell(connection, sessions: list[Session]) -> list[dict]:
     now = datetime.now(UTC)
-    heartbeat_seconds = connections().settings.heartbeat_seconds
+    heartbeat_seconds = current_resources().settings.heartbeat_seconds
     return [_present(told, now) for told in tell(connection, sessions, now, heartbeat_seconds=heartbeat_seconds)]
 
 

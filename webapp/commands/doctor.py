@@ -7,7 +7,7 @@ from rich.text import Text
 
 from models.health.checks import Verdict
 from models.health.doctor import Finding, examine, is_healthy
-from models.health.snapshot import look_closely
+from models.health.snapshot import take_close_snapshot
 from webapp.commands.database import settings_or_exit
 from webapp.commands.output import MARKS, console, new_table
 
@@ -27,7 +27,7 @@ def doctor(strict: bool, as_json: bool) -> None:
       flask --app webapp doctor --json | jq '.findings[] | select(.verdict == "wrong")'
     """
     settings = settings_or_exit()
-    findings = examine(look_closely(settings), debug=get_debug_flag())
+    findings = examine(take_close_snapshot(settings), debug=get_debug_flag())
     is_well = is_healthy(findings, strict=strict)
     if as_json:
         shown = {"healthy": is_well, "findings": [finding.shown() for finding in findings]}
@@ -42,9 +42,9 @@ def _print(findings: list[Finding]) -> None:
     """How to mend it only where there is something to mend: `--json` has it of each."""
     table = new_table("", "checked", "found, and why it matters")
     for finding in findings:
-        told = Text.assemble((finding.check.detail, "bold"), f"\n{finding.advice.why}")
+        told = Text.assemble((finding.check.detail, "bold"), f"\n{finding.remedy.why}")
         if finding.check.verdict in (Verdict.WRONG, Verdict.WARNING):
-            told.append(f"\nmend: {finding.advice.mend}")
+            told.append(f"\nmend: {finding.remedy.mend}")
         table.add_row(MARKS[finding.check.verdict], finding.name, told)
     console().print(table)
     counted = {verdict: sum(finding.check.verdict is verdict for finding in findings) for verdict in Verdict}

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from models.health.checks import Check
 from models.health.readiness import check_readiness, wrongs
-from models.health.snapshot import look_closely
+from models.health.snapshot import take_close_snapshot
 from models.health.status import MANY_DEAD_LETTERS, RATE_SECONDS, collect_figures
 from models.settings import Settings
 from webapp.commands.database import settings_or_exit
@@ -39,19 +39,19 @@ def status(watch: bool, interval: float, as_json: bool) -> None:
       flask --app webapp status --json | jq .checks.drain
     """
     settings = settings_or_exit()
-    found = _look(settings)
+    found = _take_snapshot(settings)
     try:
         if as_json or not (watch and sys.stdout.isatty()):
             _print(found, as_json)
             while watch:
                 time.sleep(interval)
-                found = _look(settings)
+                found = _take_snapshot(settings)
                 _print(found, as_json)
         else:
             with Live(_render(found, short=True), screen=True, auto_refresh=False) as live:
                 while True:
                     time.sleep(interval)
-                    found = _look(settings)
+                    found = _take_snapshot(settings)
                     live.update(_render(found, short=True), refresh=True)
     except KeyboardInterrupt:
         pass  # the way to end --watch
@@ -59,14 +59,14 @@ def status(watch: bool, interval: float, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _look(settings: Settings) -> dict:
-    facts = look_closely(settings)
-    checks = check_readiness(facts)
+def _take_snapshot(settings: Settings) -> dict:
+    snapshot = take_close_snapshot(settings)
+    checks = check_readiness(snapshot)
     return {
         "status": "not ready" if wrongs(checks) else "ready",
         "time": datetime.now(UTC).replace(microsecond=0),
         "checks": checks,
-        **collect_figures(facts),
+        **collect_figures(snapshot),
     }
 
 

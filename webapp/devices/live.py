@@ -22,7 +22,7 @@ from models.storage.live import get_live, list_live
 from webapp.http.auth import binding, require_devices
 from webapp.http.errors import ApiError
 from webapp.http.paging import decode_cursor, page
-from webapp.http.resources import connections, database
+from webapp.http.resources import current_resources, database
 from webapp.ingest.schemas import DEVICE_ID, HistoryPageSchema, LivePageSchema
 
 bp = Blueprint("devices", __name__)
@@ -88,7 +88,7 @@ for _plural, _kind in KINDS_IN_PATHS:
 
 
 def _offline_after() -> timedelta:
-    return timedelta(seconds=connections().settings.offline_after_seconds)
+    return timedelta(seconds=current_resources().settings.offline_after_seconds)
 
 
 def _known_id(kind: Kind, device_id: str) -> str:

@@ -12,7 +12,7 @@ from models.access.bindings import Binding
 from models.access.keyring import KeyRing, KeysUnknown
 from models.access.keys import ADMIN, INGEST, READ
 from webapp.http.errors import ApiError, error_response
-from webapp.http.resources import connections
+from webapp.http.resources import current_resources
 
 PUBLIC = {"service.show_service", "service.show_liveness", "service.show_readiness", "show_openapi"}
 PUBLIC_BLUEPRINTS = {"swagger_ui"}
@@ -29,7 +29,7 @@ SAID_BY_CHARGERS = {"sessions.begin_session", "sessions.finish_session"}
 
 
 def init_app(app: Flask) -> None:
-    app.extensions["keyring"] = KeyRing(app.extensions["connections"].database)
+    app.extensions["keyring"] = KeyRing(app.extensions["resources"].database)
     app.before_request(_admit)
 
 
@@ -64,7 +64,7 @@ def _admit() -> Response | None:
     g.key, g.key_id = None, ""
     endpoint = request.endpoint
     needed = scopes_for(endpoint, request.method) if endpoint else ()
-    if not needed or connections().settings.auth == "off":
+    if not needed or current_resources().settings.auth == "off":
         return None
     text = sent_key(request.environ)
     try:

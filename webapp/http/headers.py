@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from flask import Flask, Response, request
 
-from webapp.http.resources import connections
+from webapp.http.resources import current_resources
 
 _SHARED = [
     ("X-Content-Type-Options", "nosniff"),
@@ -49,7 +49,7 @@ _EXPOSED = (
 def init_app(app: Flask) -> None:
     app.wsgi_app = _with_headers(app.wsgi_app)
     app.after_request_funcs.setdefault("swagger_ui", []).append(_set_docs_policy)
-    if app.extensions["connections"].settings.allowed_origins:
+    if app.extensions["resources"].settings.allowed_origins:
         app.before_request(_answer_preflight)
         app.after_request(_allow_origin)
 
@@ -92,7 +92,7 @@ def _answer_preflight() -> Response | None:
 def _allow_origin(response: Response) -> Response:
     response.vary.add("Origin")
     origin = request.headers.get("Origin")
-    if origin in connections().settings.allowed_origins:
+    if origin in current_resources().settings.allowed_origins:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = _EXPOSED
         if request.method == "OPTIONS":

@@ -5,14 +5,14 @@ from flask import Flask, Response, current_app, g, request
 from models.access.keys import Key
 from models.access.limits import Allowance, Charge, LimitReached, RequestLimits
 from webapp.http.errors import error_response
-from webapp.http.resources import connections
+from webapp.http.resources import current_resources
 
 HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 
 def init_app(app: Flask) -> None:
     """After webapp.http.auth: it must be known who asks."""
-    app.extensions["request_limits"] = RequestLimits(app.extensions["connections"].settings)
+    app.extensions["request_limits"] = RequestLimits(app.extensions["resources"].settings)
     app.before_request(_count_request)
     app.after_request(_show_allowance)
     app.register_error_handler(LimitReached, _too_many)
@@ -32,7 +32,7 @@ def _count_request() -> None:
     key: Key | None = g.key
     if key is None:
         return
-    per_second = key.requests_per_second or connections().settings.read_requests_per_second
+    per_second = key.requests_per_second or current_resources().settings.read_requests_per_second
     if per_second and not (request.blueprint == "ingest" and request.method == "POST"):
         note_allowance(current_app.extensions["request_limits"].take(key.owner, per_second))
 

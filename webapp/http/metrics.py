@@ -10,10 +10,10 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.registry import Collector
 
 from models.health.readiness import check_readiness
-from models.health.snapshot import Facts, PostgresFacts, RedisFacts, look
+from models.health.snapshot import PostgresSnapshot, RedisSnapshot, Snapshot, take_snapshot
 from models.observability.exposition import role_registry
 from models.observability.metrics import make_series, watch_pool
-from models.resources import Connections
+from models.resources import Resources
 from models.version import VERSION
 from webapp.ingest.decoding import Decoded
 
@@ -57,7 +57,7 @@ make_series(REQUESTS_REFUSED, *REASONS.values(), *PRECISE_REASONS)
 def init_app(app: Flask) -> None:
     app.before_request(_start_clock)
     app.after_request(_stop_clock)
-    watch_pool(app.extensions["connections"].database)
+    watch_pool(app.extensions["resources"].database)
 
 
 def count_accepted(decoded: Decoded) -> None:
@@ -73,10 +73,10 @@ def count_rejected(readings: int, reason: str) -> None:
         READINGS_REJECTED.labels(reason).inc(readings)
 
 
-def render(held: Connections) -> bytes:
+def render(resources: Resources) -> bytes:
     """What a scrape of the web shows."""
     registry = role_registry(VERSION)
-    registry.register(_Engine(held))
+    registry.register(_Engine(resources))
     return generate_latest(registry)
 
 
@@ -86,55 +86,55 @@ class _Engine(Collector):
     What can't be told, because a server is away, is left out: absent, rather than wrong.
     """
 
-    def __init__(self, held: Connections):
-        self._held = held
+    def __init__(self, resources: Resources):
+        self._held = resources
 
     def collect(self) -> Iterator[Metric]:
-        facts = look(self._held)
-        yield _ready(facts)
-        if facts.redis:
-            yield from _backlog(facts.redis)
-        if facts.postgres and facts.postgres.days_ahead is not None:
-            yield Gauge("energy_partitions_ahead", "Daily partitions beyond today's", facts.postgres.days_ahead)
-        if facts.postgres:
-            yield from _alerts(facts.postgres)
-        if facts.postgres and facts.postgres.rollups:
-            yield from _rollups(facts.postgres)
+        snapshot = take_snapshot(self._held)
+        yield _ready(snapshot)
+        if snapshot.redis:
+            yield from _backlog(snapshot.redis)
+        if snapshot.postgres and snapshot.postgres.days_ahead is not None:
+            yield Gauge("energy_partitions_ahead", "Daily partitions beyond today's", snapshot.postgres.days_ahead)
+        if snapshot.postgres:
+            yield from _alerts(snapshot.postgres)
+        if snapshot.postgres and snapshot.postgres.rollups:
+            yield from _rollups(snapshot.postgres)
 
 
-def _ready(facts: Facts) -> Metric:
+def _ready(snapshot: Snapshot) -> Metric:
     ready = Gauge("energy_ready", "1 where the check of /health/ready passes, 0 where it fails", None, ["check"])
-    for name, check in check_readiness(facts).items():
+    for name, check in check_readiness(snapshot).items():
         if check.ok is not None:
             ready.add_metric([name], check.ok)
     return ready
 
 
-def _backlog(facts: RedisFacts) -> Iterator[Metric]:
+def _backlog(snapshot: RedisSnapshot) -> Iterator[Metric]:
     entries = Gauge("energy_backlog_entries", "Entries not yet in Postgres", None, ["shard"])
     lag = Gauge("energy_lag_seconds", "Age of the oldest entry not yet in Postgres, in seconds", None, ["shard"])
-    for shard, found in facts.shards.items():
+    for shard, found in snapshot.shards.items():
         entries.add_metric([str(shard)], found.backlog)
         lag.add_metric([str(shard)], found.lag_seconds)
     yield from (entries, lag)
-    used, bound = int(facts.info["used_memory"]), int(facts.info["maxmemory"])
+    used, bound = int(snapshot.info["used_memory"]), int(snapshot.info["maxmemory"])
     yield Gauge("energy_redis_memory_bytes", "Memory that Redis uses", used)
     yield Gauge("energy_redis_max_memory_bytes", "Memory that Redis may use; 0 where it has no bound", bound)
 
 
-def _rollups(facts: PostgresFacts) -> Iterator[Metric]:
-    state = facts.rollups
+def _rollups(snapshot: PostgresSnapshot) -> Iterator[Metric]:
+    state = snapshot.rollups
     if state.watermark:
-        age = max(0.0, (facts.now - state.watermark).total_seconds())
+        age = max(0.0, (snapshot.now - state.watermark).total_seconds())
         yield Gauge("energy_rollup_watermark_age_seconds", "How long ago the roll-ups end, in seconds", age)
     yield Gauge("energy_rollup_marks", "Changes of what was rolled up that are yet to be counted", state.marks)
 
 
-def _alerts(facts: PostgresFacts) -> Iterator[Metric]:
+def _alerts(snapshot: PostgresSnapshot) -> Iterator[Metric]:
     says = "Events that the webhook was not told yet, by how they are"
     for name, text, label, counts in (
-        ("energy_alerts", "Alerts of devices that are not resolved", "kind", facts.alerts),
-        ("energy_webhook_events", says, "state", facts.deliveries),
+        ("energy_alerts", "Alerts of devices that are not resolved", "kind", snapshot.alerts),
+        ("energy_webhook_events", says, "state", snapshot.deliveries),
     ):
         gauge = Gauge(name, text, None, [label])
         for value, count in (counts or {}).items():

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 def init_app(app: Flask) -> None:
     app.before_request(_name)
     app.after_request(_return_id)
-    if app.extensions["connections"].settings.log_requests == "all":
+    if app.extensions["resources"].settings.log_requests == "all":
         app.after_request(_log)
     else:
         app.after_request(_log_errors)

@@ -8,7 +8,7 @@ from circuitbreaker import CircuitBreaker, CircuitBreakerError
 from flask import current_app
 from psycopg_pool import PoolTimeout
 
-from models.resources import Connections
+from models.resources import Resources
 
 # After so many failures in a row requests no longer wait for Postgres to fail them; every so often one probes.
 FAILURES_TO_OPEN = 3
@@ -26,9 +26,9 @@ def new_breaker() -> CircuitBreaker:
     return CircuitBreaker(FAILURES_TO_OPEN, PROBE_AFTER_SECONDS, is_out_of_reach, name="postgres")
 
 
-def connections() -> Connections:
+def current_resources() -> Resources:
     """This process's connections, opened by create_app."""
-    return current_app.extensions["connections"]
+    return current_app.extensions["resources"]
 
 
 @contextmanager
@@ -41,5 +41,5 @@ def database() -> Iterator[psycopg.Connection]:
     breaker: CircuitBreaker = current_app.extensions["breaker"]
     if breaker.opened:
         raise CircuitBreakerError(breaker)
-    with breaker, connections().database.connection() as connection:
+    with breaker, current_resources().database.connection() as connection:
         yield connection

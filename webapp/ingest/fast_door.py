@@ -55,8 +55,8 @@ class Express:
     def _take(self, environ: dict, kind: str | None, status: int) -> tuple[str, list, bytes] | None:
         """Status, headers and body of the answer; None where that is for Flask to find."""
         arrived = time.perf_counter()
-        held = self._app.extensions["connections"]
-        settings = held.settings
+        resources = self._app.extensions["resources"]
+        settings = resources.settings
         key = None
         if settings.auth != "off" and not (key := self._key(environ)):
             return None
@@ -65,7 +65,7 @@ class Express:
             return None
         name = name_request(environ.get("HTTP_X_REQUEST_ID", ""))
         try:
-            appended = held.stream.append(encode_entry(Entry(decoded.meters, decoded.vehicles, name)))
+            appended = resources.stream.append(encode_entry(Entry(decoded.meters, decoded.vehicles, name)))
         except Exception as error:  # whatever it is, Flask's view has the answer to it
             environ[TRIED], environ["HTTP_X_REQUEST_ID"] = error, name
             return None

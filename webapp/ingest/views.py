@@ -20,7 +20,7 @@ from webapp.http.bodies import Malformed, is_ndjson, read_body
 from webapp.http.errors import ApiError
 from webapp.http.limits import charge_for, note_allowance
 from webapp.http.metrics import count_accepted, count_rejected
-from webapp.http.resources import connections, database
+from webapp.http.resources import current_resources, database
 from webapp.ingest.decoding import Bounds, Decoded, TooManyReadings, decode
 from webapp.ingest.schemas import AtomicSchema
 from workers.doorbell import ring
@@ -46,7 +46,7 @@ PATHS = (
 
 
 def ingest(kind: str | None, status: int) -> Response:
-    settings = connections().settings
+    settings = current_resources().settings
     key = _idempotency_key()
     atomic = AtomicSchema().load(request.args)["atomic"]
     ndjson = is_ndjson(request)
@@ -73,7 +73,7 @@ def ingest(kind: str | None, status: int) -> Response:
     except StreamUnreachable:
         if key or settings.ingest_fallback != "direct":
             raise
-        entry_id = store_direct(connections(), payload)
+        entry_id = store_direct(current_resources(), payload)
         count_accepted(decoded)
         return {**answer, "receipt": receipt(DIRECT_SHARD, entry_id)}, status
     note_allowance(appended.allowance)
@@ -104,7 +104,7 @@ def show_receipt(text: str):
     if parsed is None:
         raise ApiError(404, "Receipt not found")
     with database() as connection:
-        state = entry_state(connection, connections().stream, *parsed)
+        state = entry_state(connection, current_resources().stream, *parsed)
     if state is None:
         raise ApiError(404, "Receipt not found")
     return {"receipt": text, "state": state[0], "deadLetters": state[1]}
@@ -154,8 +154,8 @@ def _append(payload: bytes, conditions: Conditions | None, named: str | None) ->
         raise tried
     # A repeat must come to the shard that knows its key; what is limited, to the shard with its bucket.
     owner = conditions and (conditions.charge.owner if conditions.charge else named)
-    shard = crc32(owner.encode()) % connections().settings.stream_shards if owner else None
-    appended = connections().stream.append(payload, shard, conditions)
+    shard = crc32(owner.encode()) % current_resources().settings.stream_shards if owner else None
+    appended = current_resources().stream.append(payload, shard, conditions)
     if appended.was_empty:
         ring(appended.shard)
     return appended
@@ -171,7 +171,7 @@ def _conditions(key: str | None, body: bytes, how: str, first: dict) -> Conditio
     return Conditions(
         # Of this sender alone: nobody gets another's answer by knowing, or guessing, what it called its request.
         token=f"key:{g.key.owner if g.key else ''}:{key}",
-        token_ttl_seconds=connections().settings.idempotency_ttl_seconds,
+        token_ttl_seconds=current_resources().settings.idempotency_ttl_seconds,
         fingerprint=digest.hexdigest(),
         answer=msgspec.json.encode(first),
         charge=charge,

@@ -21,7 +21,7 @@ _UI = {
 
 def init_app(app: Flask) -> None:
     """Builds the document once, with the limits of this application's settings. All blueprints must be registered."""
-    document = msgspec.json.encode(build_document(app.extensions["connections"].settings))
+    document = msgspec.json.encode(build_document(app.extensions["resources"].settings))
 
     @app.get("/openapi.json")
     def show_openapi() -> Response:

@@ -50,17 +50,17 @@ def gather(hours: Iterable[Bucket], whole: Window, length: timedelta) -> list[Bu
         found[_floor(hour.start, length)].append(hour)
     buckets, place = [], _floor(whole.start, length)
     while place < whole.end:
-        held = found[place]
+        resources = found[place]
         buckets.append(
             Bucket(
                 max(place, whole.start),
                 min(place + length, whole.end),
-                sum(hour.ac_kwh for hour in held),
-                sum(hour.dc_kwh for hour in held),
-                sum(hour.unmetered_dc_kwh for hour in held),
-                sum(hour.readings for hour in held),
-                max((hour.vehicles for hour in held), default=0),
-                sum(hour.implausible for hour in held),
+                sum(hour.ac_kwh for hour in resources),
+                sum(hour.dc_kwh for hour in resources),
+                sum(hour.unmetered_dc_kwh for hour in resources),
+                sum(hour.readings for hour in resources),
+                max((hour.vehicles for hour in resources), default=0),
+                sum(hour.implausible for hour in resources),
             )
         )
         place += length
