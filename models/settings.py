@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from environs import Env, EnvError, EnvValidationError, validate
 
 MAX_SHARDS = 64
+DIRECT_SHARD = MAX_SHARDS  # what is stored without the stream has receipts of a shard of its own
 MIN_SECRET_LENGTH = 16
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?\Z")
 

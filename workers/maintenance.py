@@ -9,9 +9,8 @@ from psycopg_pool import PoolTimeout
 
 from models.alerts.outbox import forget_deliveries
 from models.observability.heartbeats import SWEEP
-from models.settings import MAX_SHARDS
+from models.settings import DIRECT_SHARD, MAX_SHARDS
 from models.storage import partitions
-from models.storage.direct import DIRECT_SHARD
 from models.storage.divergence import shards_astray
 from models.storage.positions import forget_batches
 from workers.app import app, current_resources, note

@@ -21,8 +21,7 @@ from models.alerts.rules import (
     STANDSTILL,
     STANDSTILL_SHARE,
 )
-from models.settings import Settings
-from models.storage.direct import DIRECT_SHARD
+from models.settings import DIRECT_SHARD, Settings
 
 KINDS = tuple(RULES)
 OPEN, ACKNOWLEDGED, OVER = STATES = ("open", "acknowledged", "resolved")

@@ -10,7 +10,7 @@ from models.database import bounded
 from models.health.snapshot import Snapshot, connect
 from models.observability.heartbeats import WORKER
 from models.readings import KINDS
-from models.storage.direct import DIRECT_SHARD
+from models.settings import DIRECT_SHARD
 from models.storage.partitions import list_partitions
 
 # Rates are averages over so long.

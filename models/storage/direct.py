@@ -10,7 +10,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from models.resources import Resources
-from models.settings import MAX_SHARDS
+from models.settings import DIRECT_SHARD
 from models.storage.history import MostlyRefused
 from models.storage.positions import record_batch
 from models.storage.writer import store_entries
@@ -18,8 +18,6 @@ from models.stream.admission import OutcomeUnknown, StreamUnreachable
 from models.stream.entry_ids import EntryId
 from models.stream.keys import FIELD
 
-# Direct entries have receipts of a shard of their own, behind those of the stream.
-DIRECT_SHARD = MAX_SHARDS
 # Requests of one process that may write at a time; the others are answered 503, as without the fallback.
 DIRECT_WRITERS = 2
 

@@ -7,7 +7,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from models.storage.direct import DIRECT_SHARD
+from models.settings import DIRECT_SHARD
 from models.storage.divergence import _START
 from models.stream.entry_ids import parse_receipt
 from tests.chaos import queries

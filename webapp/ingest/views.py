@@ -11,7 +11,8 @@ import msgspec
 from flask import Blueprint, Response, g, request
 
 from models.readings import METER, VEHICLE, Entry, encode_entry
-from models.storage.direct import DIRECT_SHARD, store_direct
+from models.settings import DIRECT_SHARD
+from models.storage.direct import store_direct
 from models.storage.receipts import entry_state
 from models.stream.admission import Appended, Conditions, StreamUnreachable
 from models.stream.entry_ids import parse_receipt, receipt
