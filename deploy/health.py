@@ -33,11 +33,11 @@ def worker() -> str | None:
     Told of all workers together, since they share the shards. While Postgres or Redis is away they are well: they
     wait, and to start them anew would mend nothing.
     """
-    from models.health.readiness import check_readiness, wrongs
+    from models.health.readiness import check_readiness, failed_checks
     from models.health.snapshot import take_close_snapshot
     from models.settings import load_settings
 
-    wrong = wrongs(check_readiness(take_close_snapshot(load_settings())))
+    wrong = failed_checks(check_readiness(take_close_snapshot(load_settings())))
     return wrong.get("drain") or wrong.get("workers")
 
 

@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 1.0
 # Anything else (connection, deadlock, disk full, shutdown, missing table, …) is no fault of the data.
 _PERMANENT_CLASSES = ("22", "23", "P0")
 # Lost connection, deadlock, lock timeout, shutdown: the next try may well succeed.
-_PASSING_CLASSES = ("", "08", "40", "55", "57")
+_TRANSIENT_CLASSES = ("", "08", "40", "55", "57")
 
 
 def open_web_pool(settings: Settings) -> ConnectionPool:
@@ -121,6 +121,6 @@ def is_permanent(error: psycopg.Error) -> bool:
     return sqlstate.startswith(_PERMANENT_CLASSES)
 
 
-def is_passing(error: psycopg.Error) -> bool:
+def is_transient(error: psycopg.Error) -> bool:
     """Whether to try again at once; what is neither passing nor permanent (disk full, no partition) needs mending."""
-    return (error.sqlstate or "")[:2] in _PASSING_CLASSES
+    return (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES

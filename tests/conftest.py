@@ -101,7 +101,7 @@ def alive(resources, broker):
     from models.observability.heartbeats import BEAT, SWEEP, WORKER, Heartbeats
 
     for who in (BEAT, SWEEP, f"{WORKER}celery@test/1"):
-        Heartbeats(broker).note(who)
+        Heartbeats(broker).record(who)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, redirect, request
 
-from models.health.readiness import check_readiness, wrongs
+from models.health.readiness import check_readiness, failed_checks
 from models.health.snapshot import take_snapshot
 from models.version import VERSION
 from webapp.http.errors import error_response
@@ -29,7 +29,7 @@ def show_liveness():
 def show_readiness():
     checks = check_readiness(take_snapshot(current_resources()))
     shown = {name: check.shown() for name, check in checks.items()}
-    if wrong := wrongs(checks):
+    if wrong := failed_checks(checks):
         errors = {name: [detail] for name, detail in wrong.items()}
         return error_response(503, f"Not ready: {', '.join(wrong)}", errors, reason="not_ready", checks=shown)
     return {"status": "ready", "checks": shown}

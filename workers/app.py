@@ -36,7 +36,7 @@ def _heartbeats() -> Heartbeats:
 def note(who: str) -> None:
     """Makes `who` heard; where Redis is away it is not, and that is no reason to stop."""
     with suppress(redis.RedisError):
-        _heartbeats().note(who)
+        _heartbeats().record(who)
 
 
 @signals.after_task_publish.connect(sender="workers.maintenance.sweep")

@@ -15,7 +15,7 @@ import redis
 import structlog
 from psycopg_pool import PoolTimeout
 
-from models.database import is_passing
+from models.database import is_transient
 from models.observability.metrics import step
 from models.resources import Resources
 from models.storage.divergence import reconcile
@@ -137,7 +137,7 @@ def read_batch(stream: TelemetryStream, shard: int, after: EntryId, readings: in
 
 def _note(connection: psycopg.Connection, shard: int, error: Exception) -> None:
     """Writes down why the shard does not move, where that is not over in a moment."""
-    if isinstance(error, psycopg.Error) and is_passing(error):
+    if isinstance(error, psycopg.Error) and is_transient(error):
         return
     with suppress(psycopg.Error), connection.transaction():
         note_failure(connection, shard, f"{type(error).__name__}: {str(error).strip()}"[:500])

@@ -11,7 +11,7 @@ from models.alerts.outbox import forget_deliveries
 from models.observability.heartbeats import SWEEP
 from models.settings import DIRECT_SHARD, MAX_SHARDS
 from models.storage import partitions
-from models.storage.divergence import shards_astray
+from models.storage.divergence import list_diverged_shards
 from models.storage.positions import forget_batches
 from workers.app import app, current_resources, note
 from workers.doorbell import ring
@@ -37,7 +37,7 @@ def sweep() -> None:
             else:
                 idle.append(shard)
         with resources.database.connection() as connection:
-            astray = shards_astray(connection, resources.stream)
+            astray = list_diverged_shards(connection, resources.stream)
         for shard in set(idle) & set(astray):
             drain_batch(resources, shard)
     except (redis.RedisError, psycopg.Error, PoolTimeout) as error:

@@ -12,7 +12,7 @@ from celery import signals
 from prometheus_client import Counter, Histogram, start_http_server
 from psycopg_pool import PoolTimeout
 
-from models.database import is_passing
+from models.database import is_transient
 from models.observability.exposition import role_registry, shared_folder
 from models.observability.metrics import STEP_SECONDS, make_series, watch_pool
 from models.settings import load_settings
@@ -68,7 +68,7 @@ def _reason(error: Exception) -> str:
         return "mostly_refused"
     if isinstance(error, psycopg.Error) and error.sqlstate is None:
         return "connection"
-    return "passing" if is_passing(error) else "postgres"
+    return "passing" if is_transient(error) else "postgres"
 
 
 @signals.worker_init.connect

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 # Milliseconds all: what is missing in the bucket, and what is taken, is the time it takes to flow in. `most` may be
 # missing for there to be one in it, by the thousandths to which it is kept.
-BUCKET_LUA = """
+ALLOWANCE_LUA = """
 local function clock_ms()
   local clock = redis.call('TIME')
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -44,7 +44,7 @@ end
 """
 
 _TAKE_REQUEST = f"""
-{BUCKET_LUA}
+{ALLOWANCE_LUA}
 local now = clock_ms()
 local missing = full_in(KEYS[1], now)
 if is_empty(missing, ARGV[2]) then return {{0, shown(missing)}} end

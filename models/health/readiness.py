@@ -40,14 +40,14 @@ def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
     }
 
 
-def wrongs(checks: dict[str, Check]) -> dict[str, str]:
+def failed_checks(checks: dict[str, Check]) -> dict[str, str]:
     """What is wrong, by name."""
     return {name: check.detail for name, check in checks.items() if check.verdict is Verdict.WRONG}
 
 
 def _check_postgres(snapshot: Snapshot) -> Check:
     if not snapshot.postgres:
-        return wrong(f"Postgres does not answer: {snapshot.postgres_away}")
+        return wrong(f"Postgres does not answer: {snapshot.postgres_error}")
     if snapshot.postgres.is_standby:
         return wrong("Postgres is a standby: it can't be written to")
     return good(f"Postgres {snapshot.postgres.version // 10_000} answers")
@@ -82,7 +82,7 @@ def _check_partitions(snapshot: Snapshot) -> Check:
 
 def _check_redis(snapshot: Snapshot) -> Check:
     if not snapshot.redis:
-        return wrong(f"Redis does not answer: {snapshot.redis_away}")
+        return wrong(f"Redis does not answer: {snapshot.redis_error}")
     if snapshot.redis.info.get("role") == "slave":
         return wrong("Redis is a replica: it can't be written to")
     return good(f"Redis {snapshot.redis.info.get('redis_version')} answers")
@@ -90,7 +90,7 @@ def _check_redis(snapshot: Snapshot) -> Check:
 
 def _check_durability(snapshot: Snapshot) -> Check:
     """The servers' settings in one; but for `maxmemory`, which the backlog tells."""
-    found = {name: detail for name, detail in wrongs(check_durability(snapshot)).items() if name != "maxmemory"}
+    found = {name: detail for name, detail in failed_checks(check_durability(snapshot)).items() if name != "maxmemory"}
     if found:
         return wrong(f"what is acknowledged may be lost: {'; '.join(found.values())}", wrongSettings=len(found))
     if not (snapshot.postgres and snapshot.redis):
@@ -154,10 +154,10 @@ def _check_stream(snapshot: Snapshot) -> Check:
     """Do stream and positions belong together; and did they always, as far as anybody noted?"""
     if missing := _missing(snapshot):
         return missing
-    if snapshot.astray is None:
+    if snapshot.diverged_shards is None:
         return unknown("a server went away in the middle of the look")
-    if snapshot.astray:
-        return wrong(f"went back in time: shards {snapshot.astray}; the next drain mends it")
+    if snapshot.diverged_shards:
+        return wrong(f"went back in time: shards {snapshot.diverged_shards}; the next drain mends it")
     if went_back := {n: row["went_back_at"] for n, row in snapshot.positions.items() if row["went_back_at"]}:
         told = ", ".join(f"shard {shard} at {moment:%Y-%m-%dT%H:%M:%SZ}" for shard, moment in went_back.items())
         return good(f"went back in time and was mended: {told}; what was lost: docs/guarantees.md")
@@ -167,7 +167,7 @@ def _check_stream(snapshot: Snapshot) -> Check:
 def _check_beat(snapshot: Snapshot) -> Check:
     if not snapshot.redis:
         return _NO_REDIS
-    silent = snapshot.redis.heard.get(BEAT)
+    silent = snapshot.redis.heartbeat_ages.get(BEAT)
     if silent is None:
         return wrong("beat was not heard within an hour; start `celery -A workers beat`")
     figures = {"silentSeconds": round(silent)}
@@ -180,7 +180,7 @@ def _check_workers(snapshot: Snapshot) -> Check:
     """Workers are well where they are heard and, as long as beat rings, do what it asks for."""
     if not snapshot.redis:
         return _NO_REDIS
-    heard = snapshot.redis.heard
+    heard = snapshot.redis.heartbeat_ages
     alive = sum(age <= SILENT_SECONDS for who, age in heard.items() if who.startswith(WORKER))
     figures = {"alive": alive}
     if not alive:
@@ -196,7 +196,7 @@ def _idle_seconds(snapshot: Snapshot) -> float:
     moves = [
         _still_seconds(snapshot, shard) for shard in snapshot.redis.shards if (snapshot.positions or {}).get(shard)
     ]
-    return min([snapshot.redis.heard.get(SWEEP, float("inf")), *moves])
+    return min([snapshot.redis.heartbeat_ages.get(SWEEP, float("inf")), *moves])
 
 
 def _check_rollups(snapshot: Snapshot) -> Check:

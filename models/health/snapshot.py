@@ -25,7 +25,7 @@ from models.database import BoundedConnection, bounded, connection_options
 from models.observability.heartbeats import LOOK_SECONDS, Heartbeats, looking_client
 from models.resources import Resources
 from models.settings import Settings
-from models.storage.divergence import shards_astray
+from models.storage.divergence import list_diverged_shards
 from models.storage.partitions import days_ahead
 from models.storage.positions import list_positions
 from models.stream.entry_ids import EntryId
@@ -72,7 +72,7 @@ class RedisSnapshot:
     info: dict
     appendfsync: str | None
     shards: dict[int, ShardSnapshot]
-    heard: dict[str, float]  # seconds ago, by who
+    heartbeat_ages: dict[str, float]  # seconds ago, by who
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class Snapshot:
 
     settings: Settings
     postgres: PostgresSnapshot | None
-    postgres_away: str
+    postgres_error: str
     redis: RedisSnapshot | None
-    redis_away: str
-    astray: list[int] | None  # shards whose stream and position do not belong together
+    redis_error: str
+    diverged_shards: list[int] | None  # shards whose stream and position do not belong together
 
     @property
     def positions(self) -> dict[int, dict] | None:
@@ -126,13 +126,13 @@ def _take_snapshot(settings: Settings, connect: Connect, explain: Callable[[Exce
     stream = TelemetryStream(replace(settings, redis_timeout_seconds=LOOK_SECONDS))
     with ThreadPoolExecutor(1) as other, looking_client(settings) as client:
         looking = other.submit(_snapshot_postgres, connect)
-        in_redis, redis_away = _or_why_not(lambda: _snapshot_redis(client, stream), explain)
-        in_postgres, postgres_away = _or_why_not(looking.result, explain)
+        in_redis, redis_error = _or_why_not(lambda: _snapshot_redis(client, stream), explain)
+        in_postgres, postgres_error = _or_why_not(looking.result, explain)
     try:
-        astray = _look_for_shards_astray(connect, stream) if in_redis and in_postgres else None
+        diverged = _find_diverged_shards(connect, stream) if in_redis and in_postgres else None
     finally:
         stream.close()
-    return Snapshot(settings, in_postgres, postgres_away, in_redis, redis_away, astray)
+    return Snapshot(settings, in_postgres, postgres_error, in_redis, redis_error, diverged)
 
 
 def _or_why_not(ask: Callable, explain: Callable[[Exception], str]) -> tuple:
@@ -216,9 +216,9 @@ def _appendfsync(client: redis.Redis) -> str | None:
     return found.get("appendfsync")
 
 
-def _look_for_shards_astray(connect: Connect, stream: TelemetryStream) -> list[int] | None:
+def _find_diverged_shards(connect: Connect, stream: TelemetryStream) -> list[int] | None:
     try:
         with connect() as connection, bounded(connection, LOOK_SECONDS):
-            return shards_astray(connection, stream)
+            return list_diverged_shards(connection, stream)
     except (psycopg.Error, PoolTimeout, redis.RedisError):
         return None

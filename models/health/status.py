@@ -114,7 +114,7 @@ def _workers(snapshot: Snapshot) -> list[dict] | None:
         return None
     return [
         {"name": who.removeprefix(WORKER), "heardSecondsAgo": round(age)}
-        for who, age in snapshot.redis.heard.items()
+        for who, age in snapshot.redis.heartbeat_ages.items()
         if who.startswith(WORKER)
     ]
 

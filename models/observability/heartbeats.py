@@ -23,7 +23,7 @@ FORGET_SECONDS = 3600
 LOOK_SECONDS = 1.0
 
 _KEY = "telemetry:heard"
-_NOTE = """
+_RECORD = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
@@ -45,11 +45,11 @@ class Heartbeats:
 
     def __init__(self, client: redis.Redis):
         self._redis = client
-        self._note = client.register_script(_NOTE)
+        self._record = client.register_script(_RECORD)
 
-    def note(self, who: str) -> None:
-        """Notes that `who` was heard now."""
-        self._note(keys=[_KEY], args=[who, FORGET_SECONDS])
+    def record(self, name: str) -> None:
+        """Records that `name` was seen now."""
+        self._record(keys=[_KEY], args=[name, FORGET_SECONDS])
 
     def forget(self, who: str) -> None:
         """For who leaves in good order."""

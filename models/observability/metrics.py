@@ -33,7 +33,9 @@ STEP_SECONDS = Histogram(
     ["step"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-WENT_BACK = Counter("energy_stream_went_back_total", "Times that a stream was found not to belong to its position")
+STREAM_DIVERGENCES = Counter(
+    "energy_stream_went_back_total", "Times that a stream was found not to belong to its position"
+)
 
 # Of the processes that live, together.
 POOL_MAX_SIZE = Gauge("energy_pool_max_size", "Connections the pools may open", multiprocess_mode="livesum")

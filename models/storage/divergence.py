@@ -10,7 +10,7 @@ no batch ever held.
 import psycopg
 import structlog
 
-from models.observability.metrics import WENT_BACK
+from models.observability.metrics import STREAM_DIVERGENCES
 from models.resources import Resources
 from models.storage.positions import Position, adopt_entry, list_positions, note_went_back, stored_entries
 from models.storage.writer import NOTHING, Stored, store_entries
@@ -40,7 +40,7 @@ def reconcile(connection: psycopg.Connection, resources: Resources, shard: int, 
         mark = resources.stream.stored_mark(shard) or _START
         if mark == position.entry_id:
             return None
-    WENT_BACK.inc()
+    STREAM_DIVERGENCES.inc()
     log.error("stream_went_back", shard=shard, stored=str(position.entry_id), stream_knows=str(mark))
     note_went_back(connection, shard)
     # First of all no new entry may get an id that the position has passed.
@@ -71,7 +71,7 @@ def _adopt_page(
     return None
 
 
-def shards_astray(connection: psycopg.Connection, stream: TelemetryStream) -> list[int]:
+def list_diverged_shards(connection: psycopg.Connection, stream: TelemetryStream) -> list[int]:
     """The shards whose stream and position do not belong together now."""
     shards = [position["shard"] for position in list_positions(connection)]
     before = {shard: stream.stored_mark(shard) or _START for shard in shards}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from models.access.limits import BUCKET_LUA, Allowance, Charge, LimitReached
+from models.access.limits import ALLOWANCE_LUA, Allowance, Charge, LimitReached
 from models.stream.entry_ids import EntryId, parse_entry_id
 from models.stream.keys import bucket_key, stream_key, token_key
 
@@ -27,7 +27,7 @@ from models.stream.keys import bucket_key, stream_key, token_key
 GENERATED_TOKEN_TTL_SECONDS = 60
 
 APPEND = f"""
-{BUCKET_LUA}
+{ALLOWANCE_LUA}
 local now = clock_ms()
 local late = now > tonumber(ARGV[1])
 local backlog = redis.call('XLEN', KEYS[1])

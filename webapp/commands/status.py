@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.health.checks import Check
-from models.health.readiness import check_readiness, wrongs
+from models.health.readiness import check_readiness, failed_checks
 from models.health.snapshot import take_close_snapshot
 from models.health.status import MANY_DEAD_LETTERS, RATE_SECONDS, collect_figures
 from models.settings import Settings
@@ -55,7 +55,7 @@ def status(watch: bool, interval: float, as_json: bool) -> None:
                     live.update(_render(found, short=True), refresh=True)
     except KeyboardInterrupt:
         pass  # the way to end --watch
-    if wrongs(found["checks"]):
+    if failed_checks(found["checks"]):
         raise click.exceptions.Exit(1)
 
 
@@ -63,7 +63,7 @@ def _take_snapshot(settings: Settings) -> dict:
     snapshot = take_close_snapshot(settings)
     checks = check_readiness(snapshot)
     return {
-        "status": "not ready" if wrongs(checks) else "ready",
+        "status": "not ready" if failed_checks(checks) else "ready",
         "time": datetime.now(UTC).replace(microsecond=0),
         "checks": checks,
         **collect_figures(snapshot),
@@ -81,7 +81,7 @@ def _print(found: dict, as_json: bool) -> None:
 
 def _render(found: dict, *, short: bool = False) -> RenderableType:
     """`short` fits a window of 24 lines: of what is well only the name is told."""
-    style = "bold red" if wrongs(found["checks"]) else "bold green"
+    style = "bold red" if failed_checks(found["checks"]) else "bold green"
     title = Text.assemble((found["status"], style), f"  {found['time']:%Y-%m-%d %H:%M:%S} UTC")
     checks = _short_checks(found["checks"]) if short else _checks(found["checks"])
     return Group(title, checks, _shards(found["shards"], found["time"]), _figures(found))
@@ -98,7 +98,7 @@ def _short_checks(checks: dict[str, Check]) -> RenderableType:
     marks = Text("  ").join(
         Text.assemble(MARKS[check.verdict], f"\N{NO-BREAK SPACE}{name}") for name, check in checks.items()
     )
-    return Group(marks, *(Text(f"{name}: {detail}", "red") for name, detail in wrongs(checks).items()))
+    return Group(marks, *(Text(f"{name}: {detail}", "red") for name, detail in failed_checks(checks).items()))
 
 
 def _shards(shards: list[dict], now: datetime) -> RenderableType:
