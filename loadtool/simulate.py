@@ -10,7 +10,7 @@ import click
 from loadtool.client import Answer, Api, Unreachable, key_option, url_option, vehicle_path
 from loadtool.synthetic_fleet import MINUTES_A_DAY, Vehicle, fleet
 from webapp.commands.output import progress
-from webapp.ingest.schemas import QueryTimestamp
+from webapp.http.fields import QueryTimestamp
 
 READINGS_PER_REQUEST = 5_000
 # Waiting for these is over some day; any other refusal would be the same tomorrow.

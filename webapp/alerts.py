@@ -7,9 +7,9 @@ from models.alerts.lifecycle import KINDS, OVER, STATES, acknowledge, get_alert,
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError
+from webapp.http.fields import PageSchema, device_id
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
-from webapp.ingest.schemas import PageSchema, device_id
 
 bp = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
 

@@ -17,8 +17,8 @@ from models.readings import KINDS
 from models.settings import Settings
 from webapp.http.auth import binding, require_devices
 from webapp.http.errors import ApiError
+from webapp.http.fields import DEVICE_ID_RULE, AnalyticsWindowSchema, WindowSchema, device_id
 from webapp.http.resources import current_resources
-from webapp.ingest.schemas import DEVICE_ID_RULE, AnalyticsWindowSchema, WindowSchema, device_id
 
 bp = Blueprint("exports", __name__)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from webapp.http.fields import EARLIEST
 from webapp.ingest.decoding import Bounds, _decode_row_by_row, decode, decode_fast
-from webapp.ingest.schemas import EARLIEST
 
 BOUNDS = Bounds(EARLIEST, datetime(2030, 1, 1, tzinfo=UTC))
 LIMITS = {"bounds": BOUNDS, "max_readings": 10_000}

@@ -15,9 +15,9 @@ from models.analytics.fleet.trend import gather, list_hours
 from models.analytics.rollups.watermark import RollupState, get_state
 from webapp.analytics.tariffs import present_costs
 from webapp.http.auth import binding
+from webapp.http.fields import PageSchema, QuerySchema
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import current_resources, database
-from webapp.ingest.schemas import PageSchema, QuerySchema
 
 bp = Blueprint("fleet", __name__, url_prefix="/v1/analytics/fleet")
 

@@ -11,10 +11,14 @@ from models.settings import Settings
 from webapp.analytics.tariffs import present_costs
 from webapp.http.auth import require_devices
 from webapp.http.errors import ApiError
+from webapp.http.fields import DEVICE_ID, AnalyticsWindowSchema, QuerySchema, device_id
 from webapp.http.resources import current_resources, database
-from webapp.ingest.schemas import DEVICE_ID, AnalyticsWindowSchema, VehicleQuerySchema
 
 bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
+
+
+class VehicleQuerySchema(QuerySchema):
+    vehicleId = device_id(required=True)
 
 
 @bp.get("/performance/<vehicle_id>")

@@ -17,8 +17,8 @@ from models.storage.live import get_live
 from webapp.devices.live import KINDS_IN_PATHS
 from webapp.http.auth import require_devices
 from webapp.http.errors import ApiError
+from webapp.http.fields import DEVICE_ID, AnalyticsWindowSchema, WindowSchema
 from webapp.http.resources import current_resources, database
-from webapp.ingest.schemas import DEVICE_ID, AnalyticsWindowSchema, WindowSchema
 
 bp = Blueprint("series", __name__)
 

@@ -20,9 +20,9 @@ from webapp.analytics.tariffs import present_costs
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError
+from webapp.http.fields import EARLIEST, PageSchema, Timestamp, device_id
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import current_resources, database
-from webapp.ingest.schemas import EARLIEST, PageSchema, Timestamp, device_id
 
 bp = Blueprint("sessions", __name__, url_prefix="/v1/sessions")
 

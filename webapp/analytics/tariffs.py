@@ -14,9 +14,9 @@ from models.analytics.money.tariffs import DAYS, Period, Tariff, delete_tariff, 
 from webapp.analytics.series import require_zone
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError
+from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Number, PageSchema
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
-from webapp.ingest.schemas import DEVICE_ID, DEVICE_ID_RULE, Number, PageSchema
 
 bp = Blueprint("tariffs", __name__, url_prefix="/v1/tariffs")
 

@@ -16,7 +16,7 @@ from webapp.commands.database import database
 from webapp.commands.output import print_table, progress
 from webapp.devices.live import present_settings
 from webapp.devices.settings import DeviceSettingsSchema
-from webapp.ingest.schemas import device_id
+from webapp.http.fields import device_id
 
 REQUIRED = ("kind", "deviceId")
 SETTINGS = ("register", "heartbeatSeconds", "name", "site", "ratedPowerKw")

@@ -15,7 +15,7 @@ from models.exports.parquet import to_parquet
 from models.readings import KINDS
 from webapp.commands.database import settings_or_exit
 from webapp.commands.output import Show, progress
-from webapp.ingest.schemas import DEVICE_ID, DEVICE_ID_RULE, AnalyticsWindowSchema, Timestamp
+from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, AnalyticsWindowSchema, Timestamp
 
 MIB = 1024 * 1024
 FORMATS = ("csv", "parquet")

@@ -9,7 +9,7 @@ import click
 from models.access.keys import SCOPES, KeyNotUsable, Rights, create_key, list_keys, revoke_key, rotate_key, split_key
 from webapp.commands.database import database
 from webapp.commands.output import print_table
-from webapp.ingest.schemas import DEVICE_ID
+from webapp.http.fields import DEVICE_ID
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 MAX_DAYS = 36_500

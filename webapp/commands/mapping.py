@@ -8,7 +8,7 @@ from models.devices.mapping import EndsTooEarly, map_vehicle, refresh_statistics
 from webapp.commands.csv_lines import BadLine, read_lines, refuse
 from webapp.commands.database import database
 from webapp.commands.output import progress
-from webapp.ingest.schemas import MappingSchema
+from webapp.devices.mapping import MappingSchema
 
 REQUIRED = ("vehicleId", "meterId")
 COLUMNS = (*REQUIRED, "from", "to")

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 from circuitbreaker import CircuitBreakerError
 from flask import Blueprint, Response, request, stream_with_context
+from marshmallow import fields, validate
 from psycopg_pool import PoolTimeout
 
 from models.devices.mapping import meters_now
@@ -21,9 +22,9 @@ from models.storage.history import list_history
 from models.storage.live import get_live, list_live
 from webapp.http.auth import binding, require_devices
 from webapp.http.errors import ApiError
+from webapp.http.fields import DEVICE_ID, PageSchema, WindowSchema
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import current_resources, database
-from webapp.ingest.schemas import DEVICE_ID, HistoryPageSchema, LivePageSchema
 
 bp = Blueprint("devices", __name__)
 
@@ -34,6 +35,24 @@ EXPORT_PATIENCE_SECONDS = 15
 EXPORT_PAUSE_SECONDS = 0.5
 
 log = structlog.get_logger()
+
+
+class LivePageSchema(PageSchema):
+    online = fields.Boolean(
+        load_default=None,
+        truthy={"true", "1"},
+        falsy={"false", "0"},
+        metadata={"description": "only devices heard of lately (true), or only the others (false)"},
+    )
+
+
+class HistoryPageSchema(WindowSchema):
+    limit = fields.Integer(
+        load_default=None,
+        validate=validate.Range(1, 1000),
+        metadata={"description": "items a page (JSON: 100); CSV without a limit streams the whole window"},
+    )
+    cursor = fields.String(load_default=None, validate=validate.Length(1, 512))
 
 
 def list_devices(kind: Kind):

@@ -3,19 +3,49 @@
 from datetime import UTC, datetime
 
 from flask import Blueprint, request
-from marshmallow import ValidationError
+from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 
 from models.devices.mapping import EndsTooEarly, end_mapping, list_mappings, map_vehicle
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError
+from webapp.http.fields import PageSchema, QuerySchema, Timestamp, device_id
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
-from webapp.ingest.schemas import MappingPageSchema, MappingPairSchema, MappingSchema
 
 bp = Blueprint("mapping", __name__, url_prefix="/v1/analytics/vehicle-mapping")
 
 MAX_BODY_BYTES = 16 * 1024
+
+
+class MappingSchema(Schema):
+    """The meter that feeds a vehicle's charger in [from, to)."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    vehicleId = device_id(required=True, metadata={"example": "V001"})
+    meterId = device_id(required=True, metadata={"example": "M001"})
+    valid_from = Timestamp(
+        data_key="from", allow_none=True, load_default=None, metadata={"description": "left out: always"}
+    )
+    valid_to = Timestamp(
+        data_key="to", allow_none=True, load_default=None, metadata={"description": "left out: until told otherwise"}
+    )
+
+    @validates_schema
+    def _in_order(self, data, **_) -> None:
+        if data["valid_from"] and data["valid_to"] and data["valid_from"] >= data["valid_to"]:
+            raise ValidationError("Must be after `from`.", "to")
+
+
+class MappingPageSchema(PageSchema):
+    vehicleId = device_id(load_default=None)
+
+
+class MappingPairSchema(QuerySchema):
+    vehicleId = device_id(required=True)
+    meterId = device_id(required=True)
 
 
 @bp.post("")

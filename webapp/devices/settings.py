@@ -8,8 +8,8 @@ from models.readings import Kind
 from webapp.devices.live import KINDS_IN_PATHS, present_settings
 from webapp.http.auth import require_devices
 from webapp.http.bodies import read_json
+from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Number
 from webapp.http.resources import database
-from webapp.ingest.schemas import DEVICE_ID, DEVICE_ID_RULE, Number
 
 bp = Blueprint("device_settings", __name__)
 

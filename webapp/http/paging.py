@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from marshmallow import ValidationError
 
-from webapp.ingest.schemas import DEVICE_ID
+from webapp.http.fields import DEVICE_ID
 
 
 def encode_cursor(*key: Any) -> str:

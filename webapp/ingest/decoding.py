@@ -16,7 +16,8 @@ from models.access.bindings import Binding
 from models.readings import KINDS, METER, VEHICLE, MeterReading, VehicleReading, to_microseconds
 from models.settings import Settings
 from webapp.http.bodies import Malformed, parse_json
-from webapp.ingest.schemas import EARLIEST, MeterReadingSchema, Number, Timestamp, VehicleReadingSchema
+from webapp.http.fields import EARLIEST, Number, Timestamp
+from webapp.ingest.schemas import MeterReadingSchema, VehicleReadingSchema
 
 MAX_LISTED_ERRORS = 100
 NOT_THIS_DEVICE = "This key may not post for this device."

@@ -1,7 +1,8 @@
 """Performance."""
 
 from models.settings import Settings
-from webapp.ingest.schemas import AnalyticsWindowSchema, VehicleQuerySchema
+from webapp.analytics.performance import VehicleQuerySchema
+from webapp.http.fields import AnalyticsWindowSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import (
     COST_FIELDS,

@@ -1,7 +1,8 @@
 """The shapes of bodies and answers."""
 
 from models.settings import Settings
-from webapp.ingest.schemas import MappingSchema, MeterReadingSchema, VehicleReadingSchema
+from webapp.devices.mapping import MappingSchema
+from webapp.ingest.schemas import MeterReadingSchema, VehicleReadingSchema
 from webapp.openapi.fields import object_schema, properties
 
 # ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────

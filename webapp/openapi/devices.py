@@ -1,7 +1,6 @@
 """Live state and history."""
 
-from webapp.devices.live import KINDS_IN_PATHS
-from webapp.ingest.schemas import HistoryPageSchema, LivePageSchema
+from webapp.devices.live import KINDS_IN_PATHS, HistoryPageSchema, LivePageSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import METER_ID, VEHICLE_ID, page_of, schema
 from webapp.openapi.fields import IN_A_QUERY, query_parameters

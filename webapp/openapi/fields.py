@@ -5,7 +5,7 @@ from typing import Any
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
-from webapp.ingest.schemas import Number, Timestamp
+from webapp.http.fields import Number, Timestamp
 
 OPENAPI_VERSION = "3.1.0"
 IN_A_QUERY = (

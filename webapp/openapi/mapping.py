@@ -1,6 +1,6 @@
 """Which meter feeds which vehicle."""
 
-from webapp.ingest.schemas import MappingPageSchema, MappingPairSchema
+from webapp.devices.mapping import MappingPageSchema, MappingPairSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import page_of, record, schema
 from webapp.openapi.fields import query_parameters

@@ -3,7 +3,7 @@
 from models.analytics.energy.buckets import zone_names
 from models.analytics.money.tariffs import DAYS
 from webapp.analytics.tariffs import PeriodSchema, TariffSchema
-from webapp.ingest.schemas import PageSchema
+from webapp.http.fields import PageSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import ENERGY_COST, LOSS_COST, MONEY, TEXT, VEHICLE_ID, page_of, record, said, schema
 from webapp.openapi.fields import object_schema, query_parameters
