@@ -5,8 +5,8 @@ from flask import Blueprint, Response, redirect, request
 from models.health.readiness import check_readiness, failed_checks
 from models.health.snapshot import take_snapshot
 from models.version import VERSION
+from webapp.engine_metrics import CONTENT_TYPE, render
 from webapp.http.errors import error_response
-from webapp.http.metrics import CONTENT_TYPE, render
 from webapp.http.resources import current_resources
 
 bp = Blueprint("service", __name__)

@@ -71,7 +71,7 @@ class Express:
             return None
         if appended.was_empty:
             ring(appended.shard)
-        count_accepted(decoded)
+        count_accepted(len(decoded.meters), len(decoded.vehicles))
         body = _BODY % (decoded.accepted, receipt(appended.shard, appended.entry_id).encode())
         headers = [
             ("Content-Type", "application/json"),

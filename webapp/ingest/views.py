@@ -75,7 +75,7 @@ def ingest(kind: str | None, status: int) -> Response:
         if key or settings.ingest_fallback != "direct":
             raise
         entry_id = store_direct(current_resources(), payload)
-        count_accepted(decoded)
+        count_accepted(len(decoded.meters), len(decoded.vehicles))
         return {**answer, "receipt": receipt(DIRECT_SHARD, entry_id)}, status
     note_allowance(appended.allowance)
     headers = {}
@@ -85,7 +85,7 @@ def ingest(kind: str | None, status: int) -> Response:
         headers["Idempotent-Replay"] = "true"
         g.replayed = True
     else:
-        count_accepted(decoded)
+        count_accepted(len(decoded.meters), len(decoded.vehicles))
     return {**answer, "receipt": receipt(appended.shard, appended.entry_id)}, status, headers
 
 

@@ -1,0 +1,85 @@
+"""The page that Prometheus scrapes: the web's counters, and gauges of the engine from a snapshot at each scrape."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.registry import Collector
+
+from models.health.readiness import check_readiness
+from models.health.snapshot import PostgresSnapshot, RedisSnapshot, Snapshot, take_snapshot
+from models.observability.exposition import role_registry
+from models.resources import Resources
+from models.version import VERSION
+
+__all__ = ["CONTENT_TYPE", "render"]
+
+
+def render(resources: Resources) -> bytes:
+    """The page in Prometheus' text format."""
+    registry = role_registry(VERSION)
+    registry.register(_Engine(resources))
+    return generate_latest(registry)
+
+
+class _Engine(Collector):
+    """Gauges of the engine: the same whichever process renders them.
+
+    While a server is unavailable its gauges are absent rather than wrong.
+    """
+
+    def __init__(self, resources: Resources):
+        self._resources = resources
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = take_snapshot(self._resources)
+        yield _ready(snapshot)
+        if snapshot.redis:
+            yield from _backlog(snapshot.redis)
+        if snapshot.postgres and snapshot.postgres.days_ahead is not None:
+            yield Gauge("energy_partitions_ahead", "Daily partitions beyond today's", snapshot.postgres.days_ahead)
+        if snapshot.postgres:
+            yield from _alerts(snapshot.postgres)
+        if snapshot.postgres and snapshot.postgres.rollups:
+            yield from _rollups(snapshot.postgres)
+
+
+def _ready(snapshot: Snapshot) -> Metric:
+    ready = Gauge("energy_ready", "1 where the check of /health/ready passes, 0 where it fails", None, ["check"])
+    for name, check in check_readiness(snapshot).items():
+        if check.ok is not None:
+            ready.add_metric([name], check.ok)
+    return ready
+
+
+def _backlog(snapshot: RedisSnapshot) -> Iterator[Metric]:
+    entries = Gauge("energy_backlog_entries", "Entries not yet in Postgres", None, ["shard"])
+    lag = Gauge("energy_lag_seconds", "Age of the oldest entry not yet in Postgres, in seconds", None, ["shard"])
+    for shard, found in snapshot.shards.items():
+        entries.add_metric([str(shard)], found.backlog)
+        lag.add_metric([str(shard)], found.lag_seconds)
+    yield from (entries, lag)
+    used, bound = int(snapshot.info["used_memory"]), int(snapshot.info["maxmemory"])
+    yield Gauge("energy_redis_memory_bytes", "Memory that Redis uses", used)
+    yield Gauge("energy_redis_max_memory_bytes", "Memory that Redis may use; 0 where it has no bound", bound)
+
+
+def _rollups(snapshot: PostgresSnapshot) -> Iterator[Metric]:
+    state = snapshot.rollups
+    if state.watermark:
+        age = max(0.0, (snapshot.now - state.watermark).total_seconds())
+        yield Gauge("energy_rollup_watermark_age_seconds", "How long ago the roll-ups end, in seconds", age)
+    yield Gauge("energy_rollup_marks", "Changes of what was rolled up that are yet to be counted", state.marks)
+
+
+def _alerts(snapshot: PostgresSnapshot) -> Iterator[Metric]:
+    says = "Events that the webhook was not told yet, by how they are"
+    for name, text, label, counts in (
+        ("energy_alerts", "Alerts of devices that are not resolved", "kind", snapshot.alerts),
+        ("energy_webhook_events", says, "state", snapshot.deliveries),
+    ):
+        gauge = Gauge(name, text, None, [label])
+        for value, count in (counts or {}).items():
+            gauge.add_metric([value], count)
+        yield gauge
