@@ -12,12 +12,10 @@ import math
 import time
 from dataclasses import dataclass
 
-import redis
 import structlog
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
+from models.redis_client import open_redis
 from models.settings import Settings
 
 log = structlog.get_logger()
@@ -117,12 +115,7 @@ class RequestLimits:
     """Counts the requests of the read side, each key's for itself. Connects at the first use; threads share it."""
 
     def __init__(self, settings: Settings):
-        self._redis = redis.Redis.from_url(
-            settings.redis_url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=REDIS_WAIT_SECONDS,
-            socket_connect_timeout=REDIS_WAIT_SECONDS,
-        )
+        self._redis = open_redis(settings.redis_url, timeout_seconds=REDIS_WAIT_SECONDS)
         self._take = self._redis.register_script(_TAKE_REQUEST)
         self._rests_until = 0.0
 

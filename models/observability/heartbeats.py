@@ -6,9 +6,8 @@ The times are Redis's own, so that no clock has to agree with another.
 """
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from models.redis_client import open_redis
 from models.settings import Settings
 
 BEAT = "beat"
@@ -32,12 +31,7 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 
 def looking_client(settings: Settings) -> redis.Redis:
     """A client that gives up soon and never tries twice. Connects at the first use; survives a fork."""
-    return redis.Redis.from_url(
-        settings.redis_url,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=LOOK_SECONDS,
-        socket_connect_timeout=LOOK_SECONDS,
-    )
+    return open_redis(settings.redis_url, timeout_seconds=LOOK_SECONDS)
 
 
 class Heartbeats:

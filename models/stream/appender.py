@@ -10,10 +10,9 @@ from itertools import count
 from queue import Empty, SimpleQueue
 
 import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, NoScriptError
-from redis.retry import Retry
 
+from models.redis_client import open_redis
 from models.settings import Settings
 from models.stream.admission import APPEND, Appended, BacklogFull, OutcomeUnknown, StreamUnreachable, is_late
 from models.stream.pending import Append, Group
@@ -46,14 +45,7 @@ class Appender:
         self._thread: threading.Thread | None = None
         self._clock_offset_ms: float | None = None  # Redis's clock less our monotonic one
         self._memory_checked_at = -MEMORY_CHECK_SECONDS
-        # No retries by the client: it can't tell whether a lost append was taken; the tokens can.
-        self._redis = redis.Redis.from_url(
-            settings.redis_url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            socket_keepalive=True,
-        )
+        self._redis = open_redis(settings.redis_url, timeout_seconds=self._timeout)
         self._script = self._redis.register_script(APPEND)
 
     def append(self, append: Append) -> Appended:

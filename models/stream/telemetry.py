@@ -6,9 +6,8 @@ then removed by `trim`. Nothing else removes an entry. The keys are in models/st
 """
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from models.redis_client import open_redis
 from models.settings import MAX_SHARDS, Settings
 from models.stream.admission import Appended, Conditions
 from models.stream.appender import Append, Appender
@@ -34,14 +33,7 @@ class TelemetryStream:
     def __init__(self, settings: Settings):
         self.shards = settings.stream_shards
         self._appender = Appender(settings)
-        self._redis = redis.Redis.from_url(
-            settings.redis_url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=settings.redis_timeout_seconds,
-            socket_connect_timeout=settings.redis_timeout_seconds,
-            socket_keepalive=True,
-            max_connections=1000,
-        )
+        self._redis = open_redis(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
         self._trim_script = self._redis.register_script(_TRIM)
 
     def close(self) -> None:
