@@ -9,12 +9,12 @@ import sqlalchemy
 from alembic import context
 
 from models.database import connection_options
+from models.locks import Lock
 from models.schema.tables import metadata
 from models.settings import SettingsError, load_settings
 from models.storage.partitions import ensure_partitions
 
 # Partitions are made and dropped by models/storage/partitions.py, not by migrations.
-_MIGRATIONS_LOCK = 0x6D696772  # "migr"
 _STATEMENT_SECONDS = 600
 
 
@@ -31,7 +31,7 @@ def run() -> None:
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=connect, poolclass=sqlalchemy.pool.NullPool)
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text("set lock_timeout = '60s'"))
-        connection.execute(sqlalchemy.text(f"select pg_advisory_lock({_MIGRATIONS_LOCK})"))
+        connection.execute(sqlalchemy.text(f"select pg_advisory_lock({Lock.MIGRATIONS})"))
         connection.execute(sqlalchemy.text("set lock_timeout = '5s'"))
         connection.commit()
         context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)

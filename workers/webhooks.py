@@ -17,6 +17,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from psycopg_pool import PoolTimeout
 
 from models.alerts.outbox import Delivery, claim, note_delivered, note_failed
+from models.locks import Lock, try_lock
 from models.settings import Settings
 from models.version import VERSION
 from workers.app import app, current_resources
@@ -28,7 +29,6 @@ TASK_SECONDS = 20
 # The last attempt of a task may begin just before TASK_SECONDS; what drips is cut off here.
 TASK_LIMIT_SECONDS = 30
 TIMEOUT = urllib3.Timeout(connect=3, read=5)  # seconds
-_ADVISORY_LOCK = 0x686F6F6B  # "hook"
 
 
 class Refused(Exception):
@@ -53,7 +53,7 @@ def deliver() -> None:
             guard.transaction(),
             resources.database.connection() as connection,
         ):
-            (is_mine,) = guard.execute("select pg_try_advisory_xact_lock(%s)", [_ADVISORY_LOCK]).fetchone()
+            is_mine = try_lock(guard, Lock.WEBHOOK)
             while is_mine and time.monotonic() < give_up_at and deliver_next(connection, resources.settings):
                 pass
     except (psycopg.Error, PoolTimeout) as error:

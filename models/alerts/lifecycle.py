@@ -21,13 +21,12 @@ from models.alerts.rules import (
     STANDSTILL,
     STANDSTILL_SHARE,
 )
+from models.locks import Lock, try_lock
 from models.settings import DIRECT_SHARD, Settings
 
 KINDS = tuple(RULES)
 OPEN, ACKNOWLEDGED, OVER = STATES = ("open", "acknowledged", "resolved")
 UNITS = {EFFICIENCY: "%", BATTERY_TEMPERATURE: "°C", SILENT: "s", IMPLAUSIBLE: "readings"}
-
-_ADVISORY_LOCK = 0x616C7274  # "alrt"
 
 # What the rule says of alerts that are there, and those that it opens. A person's acknowledgement stays.
 _EVALUATE = """
@@ -84,8 +83,7 @@ def evaluate(
     found = {}
     for kind, rule in RULES.items():
         with connection.transaction():
-            (is_mine,) = connection.execute("select pg_try_advisory_xact_lock(%s)", [_ADVISORY_LOCK]).fetchone()
-            if not is_mine:
+            if not try_lock(connection, Lock.ALERTS):
                 break
             cursor = connection.cursor(row_factory=dict_row)
             changes = cursor.execute(_EVALUATE.format(rule=rule), values | {"kind": kind}).fetchall()

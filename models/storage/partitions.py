@@ -11,13 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
+from models.locks import Lock, take_lock
 from models.readings import KINDS, METER, VEHICLE, Kind
 
 LOCK_TIMEOUT = "2s"
 # A new database can take readings this many days old into days of their own; older ones share one partition.
 DAYS_BEHIND_AT_START = 7
-# Two processes that make the same day would fail each other.
-_ADVISORY_LOCK = 0x656E7267  # "enrg"
 
 # Index-only scans need a fresh visibility map, and a day only grows: vacuum after each so many inserts.
 _STORAGE = """(autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
@@ -44,7 +43,7 @@ def ensure_partitions(connection: psycopg.Connection, *, days_ahead: int, today:
     today = today or datetime.now(UTC).date()
     made = []
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        take_lock(connection, Lock.PARTITIONS)
         days = {kind.name: _days(connection, kind) for kind in KINDS.values()}
     for kind in (METER, VEHICLE):
         present = days[kind.name]
@@ -112,7 +111,7 @@ def first_day(connection: psycopg.Connection) -> date | None:
 
 def _make(connection: psycopg.Connection, kind: Kind, name: str, start: date | None, end: date) -> list[str]:
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        take_lock(connection, Lock.PARTITIONS)
         connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
         if connection.execute("select to_regclass(%s)", [name]).fetchone()[0]:
             return []  # another process made it meanwhile

@@ -17,11 +17,10 @@ from operator import itemgetter
 
 import psycopg
 
+from models.locks import Lock
 from models.readings import Kind
 from models.storage.history import Row
 
-# Held in shared mode by every transaction that has read `marked_until`, until its end.
-READERS_LOCK = 0x6D61726B  # "mark"
 # A mark of more devices than this is one of every device of the kind.
 MAX_DEVICES = 1_000
 HOUR = timedelta(hours=1)
@@ -32,7 +31,7 @@ _recorded_at = itemgetter(1)
 
 # Two statements in one round trip, and in this order: the second sees what was committed before the lock was taken.
 _LOOK = f"""
-select pg_advisory_xact_lock_shared({READERS_LOCK});
+select pg_advisory_xact_lock_shared({Lock.MARKED_UNTIL});
 select (extract(epoch from marked_until - timestamptz '2000-01-01 00:00Z') * 1000000)::int8 from rollup_state
 """
 
@@ -80,7 +79,7 @@ def mark(
     `kind` is `meter` or `vehicle`. What follows from it is found when the mark is worked off: the vehicles that the
     meter feeds, and those that share a meter with the vehicle.
     """
-    connection.execute("select pg_advisory_xact_lock_shared(%s)", [READERS_LOCK])
+    connection.execute("select pg_advisory_xact_lock_shared(%s)", [int(Lock.MARKED_UNTIL)])
     connection.execute(
         """insert into rollup_marks (kind, device_ids, from_hour, to_hour)
            select %(kind)s, %(device_ids)s, date_trunc('hour', starts, 'UTC'), date_trunc('hour', ends, 'UTC')
@@ -126,13 +125,13 @@ def announce(connection: psycopg.Connection, until: datetime, *, patience_second
 
 
 def _readers(connection: psycopg.Connection) -> set[str]:
-    """The transactions that hold READERS_LOCK."""
+    """The transactions that hold Lock.MARKED_UNTIL."""
     return {
         transaction
         for (transaction,) in connection.execute(
             """select virtualtransaction from pg_locks
                where locktype = 'advisory' and (classid, objid, objsubid) = (0, %s::int8::oid, 1)
                  and database = (select oid from pg_database where datname = current_database())""",
-            [READERS_LOCK],
+            [int(Lock.MARKED_UNTIL)],
         ).fetchall()
     }

@@ -9,6 +9,7 @@ import pytest
 from models.analytics.rollups import pending_marks as settling
 from models.analytics.rollups.watermark import get_state, rebuild, steps, target
 from models.devices.settings import set_device
+from models.locks import Lock, take_lock
 from models.readings import METER, Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
 from models.storage import partitions
 from models.storage import stale_marks as marks
@@ -73,7 +74,7 @@ def test_what_is_recorded_after_the_watermark_waits_for_it(database, send):
 def test_one_process_at_a_time_does_a_step(database, resources):
     begin_at(database, NOON)
     with resources.database.connection() as other, other.transaction():
-        other.execute("select pg_advisory_xact_lock(%s)", [0x726F6C6C])
+        take_lock(other, Lock.ROLLUP_STEP)
         roll_up(database, NOON + HOUR)
         assert get_state(database).watermark == NOON
     roll_up(database, NOON + HOUR)

@@ -16,14 +16,13 @@ import psycopg
 from models.analytics.rollups.pending_marks import take_marks
 from models.analytics.rollups.recompute import compute
 from models.analytics.rollups.stale_hours import begin, follow, touch_everyone
+from models.locks import Lock, take_lock, try_lock
 from models.readings import KINDS
 from models.storage import partitions
 from models.storage.stale_marks import HOUR, announce, mark_everyone
 
 # By now what is recorded is nearly always stored; what is not costs a mark.
 SETTLE_SECONDS = 60
-# Held by the transaction of a step.
-_STEP_LOCK = 0x726F6C6C  # "roll"
 # How long those who store readings are waited for, before the watermark moves.
 _PATIENCE_SECONDS = 2.0
 
@@ -141,8 +140,8 @@ def _alone(connection: psycopg.Connection, *, wait: bool = False) -> Iterator[bo
     """A transaction that no other step runs beside, with nothing touched; False where there is one, unless we wait."""
     with connection.transaction():
         if wait:
-            connection.execute("select pg_advisory_xact_lock(%s)", [_STEP_LOCK])
-        elif not connection.execute("select pg_try_advisory_xact_lock(%s)", [_STEP_LOCK]).fetchone()[0]:
+            take_lock(connection, Lock.ROLLUP_STEP)
+        elif not try_lock(connection, Lock.ROLLUP_STEP):
             yield False
             return
         begin(connection)
