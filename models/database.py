@@ -122,5 +122,5 @@ def is_permanent(error: psycopg.Error) -> bool:
 
 
 def is_transient(error: psycopg.Error) -> bool:
-    """Whether to try again at once; what is neither passing nor permanent (disk full, no partition) needs mending."""
+    """Whether an immediate retry may succeed. Neither transient nor permanent: disk full, missing partition."""
     return (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES

@@ -22,7 +22,7 @@ from workers.app import app, current_resources
 
 log = structlog.get_logger()
 
-FAILURES = ("redis", "pool", "connection", "passing", "mostly_refused", "postgres")
+FAILURES = ("redis", "pool", "connection", "transient", "mostly_refused", "postgres")
 
 BATCH_SECONDS = Histogram(
     "energy_batch_seconds",
@@ -68,7 +68,7 @@ def _reason(error: Exception) -> str:
         return "mostly_refused"
     if isinstance(error, psycopg.Error) and error.sqlstate is None:
         return "connection"
-    return "passing" if is_transient(error) else "postgres"
+    return "transient" if is_transient(error) else "postgres"
 
 
 @signals.worker_init.connect

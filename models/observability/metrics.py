@@ -17,7 +17,7 @@ disable_created_metrics()  # a series more for each counter, which nobody reads
 
 POOL_LOOK_SECONDS = 1.0
 
-STEPS = ("lock", "reconcile", "read", "decode", "copy", "mark", "live", "bury", "position", "commit", "trim")
+STEPS = ("lock", "reconcile", "read", "decode", "copy", "mark", "live", "dead_letters", "position", "commit", "trim")
 
 READINGS_STORED = Counter("energy_readings_stored_total", "Readings committed to history", ["kind"])
 LIVE_UPSERTS = Counter("energy_live_upserts_total", "Live rows brought up to date, one a device and batch")

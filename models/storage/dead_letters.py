@@ -29,7 +29,7 @@ class DeadLetter:
     request_id: str = ""
 
 
-def bury(connection: psycopg.Connection, letters: Iterable[DeadLetter]) -> None:
+def store_dead_letters(connection: psycopg.Connection, letters: Iterable[DeadLetter]) -> None:
     """Stores the dead letters, in the transaction that moves the position past their entries."""
     connection.cursor().executemany(
         """insert into dead_letters

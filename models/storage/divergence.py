@@ -29,7 +29,7 @@ def reconcile(connection: psycopg.Connection, resources: Resources, shard: int, 
     Otherwise something was mended first, in the caller's transaction: commit it and call again. What is returned
     is what that stored.
     """
-    mark = resources.stream.stored_mark(shard) or _START
+    mark = resources.stream.stored_id(shard) or _START
     if mark == position.entry_id:
         return None
     if mark == position.previous_entry_id:
@@ -37,7 +37,7 @@ def reconcile(connection: psycopg.Connection, resources: Resources, shard: int, 
             resources.stream.trim(shard, position.entry_id, mark=mark)
             return None
         # The drain before us may have trimmed it since we asked for the mark: then that has moved, too.
-        mark = resources.stream.stored_mark(shard) or _START
+        mark = resources.stream.stored_id(shard) or _START
         if mark == position.entry_id:
             return None
     STREAM_DIVERGENCES.inc()
@@ -74,12 +74,12 @@ def _adopt_page(
 def list_diverged_shards(connection: psycopg.Connection, stream: TelemetryStream) -> list[int]:
     """The shards whose stream and position do not belong together now."""
     shards = [position["shard"] for position in list_positions(connection)]
-    before = {shard: stream.stored_mark(shard) or _START for shard in shards}
+    before = {shard: stream.stored_id(shard) or _START for shard in shards}
     positions = list_positions(connection)
     # A shard that moved while we looked is being drained, and so reconciled.
     return [
         position["shard"]
         for position in positions
         if str(before.get(position["shard"])) not in (position["entry_id"], position["previous_entry_id"])
-        and (stream.stored_mark(position["shard"]) or _START) == before.get(position["shard"])
+        and (stream.stored_id(position["shard"]) or _START) == before.get(position["shard"])
     ]

@@ -9,7 +9,7 @@ import psycopg
 
 from models.observability.metrics import count_batch, step
 from models.readings import METER, VEHICLE, Kind, decode_entry, to_datetime
-from models.storage.dead_letters import DeadLetter, bury
+from models.storage.dead_letters import DeadLetter, store_dead_letters
 from models.storage.history import POSTGRES_EPOCH, Refused, Row, copy_history
 from models.storage.live import upsert_live
 from models.storage.stale_marks import mark_late
@@ -94,8 +94,8 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
     with step("live"):
         devices = sum(upsert_live(connection, rows.kind, left) for rows, left in zip(kinds, kept, strict=True))
     if letters:
-        with step("bury"):
-            bury(connection, letters)
+        with step("dead_letters"):
+            store_dead_letters(connection, letters)
     return Stored(len(entries), *map(len, kept), len(letters), devices)
 
 

@@ -72,7 +72,7 @@ class TelemetryStream:
         """Removes single entries that Postgres has."""
         self._redis.xdel(stream_key(shard), *map(str, entries))
 
-    def stored_mark(self, shard: int) -> EntryId | None:
+    def stored_id(self, shard: int) -> EntryId | None:
         """The newest entry that the stream knows to be stored; None in a stream that was never trimmed."""
         mark = self._redis.get(stored_key(shard))
         return parse_entry_id(mark) if mark else None

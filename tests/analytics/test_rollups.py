@@ -157,12 +157,14 @@ def test_a_mark_that_is_too_much_for_a_step_is_worked_off_in_several(database, s
 
 
 def test_dead_letters_that_come_back_are_marked_too(database, resources):
-    from models.storage.dead_letters import DeadLetter, bury
+    from models.storage.dead_letters import DeadLetter, store_dead_letters
     from models.storage.replay import replay_batch
 
     begin_at(database, NOON)
     reading = {"meterId": "M001", "timestamp": (NOON - HOUR).isoformat(), "kwhConsumedAc": 2.0, "voltage": 230.0}
-    bury(database, [DeadLetter(0, EntryId(1, 0), "meter", "test", NOON, entry_readings=1, row=0, reading=reading)])
+    store_dead_letters(
+        database, [DeadLetter(0, EntryId(1, 0), "meter", "test", NOON, entry_readings=1, row=0, reading=reading)]
+    )
     assert replay_batch(database, 1).replayed == 1
     assert marked(database) == [("meter", ["M001"], NOON - HOUR, NOON)]
 

@@ -87,7 +87,7 @@ def is_settled(stack: Stack) -> bool:
     """Every stream is empty, and knows that its position is stored."""
     try:
         return not stack.backlog() and all(
-            (stack.stream.stored_mark(shard) or _START) == position for shard, position in stack.positions().items()
+            (stack.stream.stored_id(shard) or _START) == position for shard, position in stack.positions().items()
         )
     except (psycopg.Error, OSError):
         return False

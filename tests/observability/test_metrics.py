@@ -154,7 +154,7 @@ def test_dead_letters_are_counted(counted, resources, broker, drain_all):
     [
         ("redis", redis.ConnectionError()),
         ("mostly_refused", MostlyRefused()),
-        ("passing", psycopg.errors.DeadlockDetected()),
+        ("transient", psycopg.errors.DeadlockDetected()),
         ("postgres", psycopg.errors.DiskFull()),
         ("connection", psycopg.OperationalError()),
         ("pool", PoolTimeout()),

@@ -43,7 +43,7 @@ def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
         (second.entry_id, b"two"),
     ]
     stream.trim(0, first.entry_id, mark=EntryId(0, 0))
-    assert stream.stored_mark(0) == first.entry_id
+    assert stream.stored_id(0) == first.entry_id
     assert (stream.backlog(0), stream.oldest(0)) == (1, second.entry_id)
     assert not stream.contains(0, first.entry_id)
     assert stream.backlog(1) == 0
@@ -54,7 +54,7 @@ def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
     stream.trim(0, first, mark=EntryId(0, 0))
     stream.trim(0, second, mark=first)
     stream.trim(0, first, mark=EntryId(0, 0))
-    assert stream.stored_mark(0) == second
+    assert stream.stored_id(0) == second
 
 
 def test_the_bound_of_the_backlog_is_kept(stream, resources):

@@ -20,7 +20,7 @@ from loadtool.simulate import Patient, Simulation
 from loadtool.synthetic_fleet import MINUTES_A_DAY, Vehicle, fleet
 from models.readings import Entry, MeterReading, encode_entry, to_datetime, to_microseconds
 from models.storage import replay as replays
-from models.storage.dead_letters import DeadLetter, bury
+from models.storage.dead_letters import DeadLetter, store_dead_letters
 from models.storage.replay import replay_batch
 from models.stream.entry_ids import EntryId, received_at
 from models.stream.keys import FIELD
@@ -376,7 +376,7 @@ def test_an_old_reading_that_is_replayed_leaves_a_newer_live_row(runner, client,
     assert client.get("/v1/meters/M001").json["voltage"] == 231
 
 
-def bury_meters(connection, amount: int, voltage=230.0, readings=True) -> list[int]:
+def store_meter_letters(connection, amount: int, voltage=230.0, readings=True) -> list[int]:
     """Dead letters of so many meters, as the batch writer leaves them; or of entries that could not be read."""
     at = ago(minutes=1)
     letters = []
@@ -385,12 +385,12 @@ def bury_meters(connection, amount: int, voltage=230.0, readings=True) -> list[i
         values = {"reading": meter(f"M{number:04d}", at, voltage=voltage)} if readings else {"payload": b"\xc1"}
         kind = "meter" if readings else "entry"
         letters.append(DeadLetter(0, entry, kind, "a reason", at, entry_readings=1, row=0, **values))
-    bury(connection, letters)
+    store_dead_letters(connection, letters)
     return [row[0] for row in connection.execute("select id from dead_letters order by id").fetchall()][-amount:]
 
 
 def test_two_replays_at_the_same_time_bring_each_letter_back_once(database, resources, monkeypatch):
-    bury_meters(database, 600)
+    store_meter_letters(database, 600)
     meeting = threading.Barrier(2, timeout=5)
     store = replays._store_readings
 
@@ -423,7 +423,7 @@ def test_two_replays_at_the_same_time_bring_each_letter_back_once(database, reso
 
 
 def test_a_replay_that_dies_leaves_history_and_letters_as_they_were(database, resources, monkeypatch):
-    bury_meters(database, 10)
+    store_meter_letters(database, 10)
 
     def die(*_):
         raise KeyboardInterrupt
@@ -436,8 +436,8 @@ def test_a_replay_that_dies_leaves_history_and_letters_as_they_were(database, re
 
 
 def test_good_letters_come_back_from_among_hundreds_that_are_refused_again(runner, database, poison):
-    bad = bury_meters(database, 300, voltage=999.5)
-    bury_meters(database, 2)
+    bad = store_meter_letters(database, 300, voltage=999.5)
+    store_meter_letters(database, 2)
     done = runner.invoke(args=["dead-letters", "replay", "--all"])
     assert done.exit_code == 1
     assert "Brought back 2, refused again 300." in done.output
@@ -448,7 +448,7 @@ def test_good_letters_come_back_from_among_hundreds_that_are_refused_again(runne
 
 
 def test_chosen_letters_come_back_and_no_others(runner, database):
-    ids = bury_meters(database, 3)
+    ids = store_meter_letters(database, 3)
     done = runner.invoke(args=["dead-letters", "replay", str(ids[1]), "99999999"])
     assert "Brought back 1, refused again 0." in done.output
     assert "1 of the ids" in done.output
@@ -457,13 +457,15 @@ def test_chosen_letters_come_back_and_no_others(runner, database):
 
 
 def test_an_entry_that_can_be_read_by_now_comes_back_and_others_stay(runner, database, resources):
-    bury_meters(database, 1, readings=False)
+    store_meter_letters(database, 1, readings=False)
     entry_id, at = EntryId(to_microseconds(ago(minutes=3)) // 1000, 2), to_microseconds(ago(minutes=4))
     payload = encode_entry(Entry([MeterReading("M1", at, 1.0, 230.0), MeterReading("M2", at, 2.0, 230.0)], []))
     torn = payload.replace(b"M2", b"\xff\xfe")
     received = to_datetime(received_at(1, resources.settings.stream_shards, entry_id))
     for each in (payload, torn):
-        bury(database, [DeadLetter(1, entry_id, "entry", "can't be read", received, entry_readings=1, payload=each)])
+        store_dead_letters(
+            database, [DeadLetter(1, entry_id, "entry", "can't be read", received, entry_readings=1, payload=each)]
+        )
     done = runner.invoke(args=["dead-letters", "replay", "--all"])
     assert "Brought back 1, refused again 2." in done.output, done.output
     assert database.execute("select meter_id, received_at from meter_readings_history order by 1").fetchall() == [
@@ -474,7 +476,7 @@ def test_an_entry_that_can_be_read_by_now_comes_back_and_others_stay(runner, dat
 
 def test_dead_letters_are_listed_and_shown(runner, database):
     assert "There are no dead letters." in runner.invoke(args=["dead-letters", "list"]).output
-    first, second = bury_meters(database, 2)
+    first, second = store_meter_letters(database, 2)
     listed = runner.invoke(args=["dead-letters", "list", "--limit", "1"]).output
     assert "M0001" in listed
     assert "M0000" not in listed
