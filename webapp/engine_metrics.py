@@ -1,12 +1,14 @@
 """The page that Prometheus scrapes: the web's counters, and gauges of the engine from a snapshot at each scrape."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.registry import Collector
 
+from models.analytics.rollups.watermark import RollupState
 from models.health.readiness import check_readiness
 from models.health.snapshot import PostgresSnapshot, RedisSnapshot, Snapshot, take_snapshot
 from models.observability.exposition import role_registry
@@ -42,11 +44,11 @@ class _Engine(Collector):
         if snapshot.postgres:
             yield from _alerts(snapshot.postgres)
         if snapshot.postgres and snapshot.postgres.rollups:
-            yield from _rollups(snapshot.postgres)
+            yield from _rollups(snapshot.postgres.now, snapshot.postgres.rollups)
 
 
 def _ready(snapshot: Snapshot) -> Metric:
-    ready = Gauge("energy_ready", "1 where the check of /health/ready passes, 0 where it fails", None, ["check"])
+    ready = Gauge("energy_ready", "1 if the check of /health/ready passes, 0 if it fails", None, ["check"])
     for name, check in check_readiness(snapshot).items():
         if check.ok is not None:
             ready.add_metric([name], check.ok)
@@ -61,23 +63,21 @@ def _backlog(snapshot: RedisSnapshot) -> Iterator[Metric]:
         lag.add_metric([str(shard)], found.lag_seconds)
     yield from (entries, lag)
     used, bound = int(snapshot.info["used_memory"]), int(snapshot.info["maxmemory"])
-    yield Gauge("energy_redis_memory_bytes", "Memory that Redis uses", used)
-    yield Gauge("energy_redis_max_memory_bytes", "Memory that Redis may use; 0 where it has no bound", bound)
+    yield Gauge("energy_redis_memory_bytes", "Memory used by Redis", used)
+    yield Gauge("energy_redis_max_memory_bytes", "Redis's maxmemory; 0 without one", bound)
 
 
-def _rollups(snapshot: PostgresSnapshot) -> Iterator[Metric]:
-    state = snapshot.rollups
+def _rollups(now: datetime, state: RollupState) -> Iterator[Metric]:
     if state.watermark:
-        age = max(0.0, (snapshot.now - state.watermark).total_seconds())
-        yield Gauge("energy_rollup_watermark_age_seconds", "How long ago the roll-ups end, in seconds", age)
-    yield Gauge("energy_rollup_marks", "Changes of what was rolled up that are yet to be counted", state.marks)
+        age = max(0.0, (now - state.watermark).total_seconds())
+        yield Gauge("energy_rollup_watermark_age_seconds", "Age of the watermark of the roll-ups, in seconds", age)
+    yield Gauge("energy_rollup_stale_marks", "Stale marks of hours still to be recomputed", state.marks)
 
 
 def _alerts(snapshot: PostgresSnapshot) -> Iterator[Metric]:
-    says = "Events that the webhook was not told yet, by how they are"
     for name, text, label, counts in (
-        ("energy_alerts", "Alerts of devices that are not resolved", "kind", snapshot.alerts),
-        ("energy_webhook_events", says, "state", snapshot.deliveries),
+        ("energy_alerts", "Unresolved alerts of devices", "kind", snapshot.alerts),
+        ("energy_webhook_events", "Events not yet delivered to the webhook, by state", "state", snapshot.deliveries),
     ):
         gauge = Gauge(name, text, None, [label])
         for value, count in (counts or {}).items():

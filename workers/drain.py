@@ -105,7 +105,7 @@ def _store_batch(
     connection: psycopg.Connection, resources: Resources, shard: int, position: Position
 ) -> tuple[Stored, EntryId | None]:
     """Stores what comes after the position and moves it; the last entry stored, None where there was none."""
-    with step("reconcile"):
+    with step("divergence"):
         adopted = reconcile(connection, resources, shard, position)
     if adopted:
         return adopted, None

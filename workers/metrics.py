@@ -1,4 +1,4 @@
-"""The workers' figures for Prometheus: what a drain counts, and the port that tells of a parent and its children."""
+"""The workers' metrics for Prometheus: those of the drain, and the port that serves a parent and its children."""
 
 import time
 from collections.abc import Iterator
@@ -26,13 +26,15 @@ FAILURES = ("redis", "pool", "connection", "transient", "mostly_refused", "postg
 
 BATCH_SECONDS = Histogram(
     "energy_batch_seconds",
-    "Time from taking the shard to the end of the trim, of a batch that stored something, in seconds",
+    "Time from taking the shard to the end of the trim of a non-empty batch, in seconds",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 DRAIN_FAILURES = Counter("energy_drain_failures_total", "Batches that could not be stored, by cause", ["reason"])
-TASK_FAILURES = Counter("energy_task_failures_total", "Tasks that ended in an error nobody expected", ["task"])
+TASK_FAILURES = Counter("energy_task_failures_total", "Tasks that ended in an unexpected error", ["task"])
 
-WEBHOOK_ATTEMPTS = Counter("energy_webhook_attempts_total", "Events sent to the webhook, by outcome", ["outcome"])
+WEBHOOK_ATTEMPTS = Counter(
+    "energy_webhook_attempts_total", "Attempts to deliver an event to the webhook, by outcome", ["outcome"]
+)
 
 make_series(DRAIN_FAILURES, *FAILURES)
 make_series(WEBHOOK_ATTEMPTS, "delivered", "refused", "unreachable")
@@ -43,37 +45,37 @@ _server: WSGIServer | None = None
 
 @contextmanager
 def committing(connection: psycopg.Connection) -> Iterator[None]:
-    """A transaction whose commit is measured as a step of its own."""
+    """A transaction whose commit is measured as a step."""
     with connection.transaction():
         yield
         ended = time.perf_counter()
     STEP_SECONDS.labels("commit").observe(time.perf_counter() - ended)
 
 
-def count_failure(error: Exception) -> None:
+def count_failure(error: redis.RedisError | psycopg.Error | MostlyRefused) -> None:
     DRAIN_FAILURES.labels(_reason(error)).inc()
 
 
 def count_delivery(outcome: str) -> None:
-    """`outcome`: delivered, refused (answered, and not with 2xx) or unreachable."""
+    """`outcome`: delivered, refused (an answer other than 2xx) or unreachable."""
     WEBHOOK_ATTEMPTS.labels(outcome).inc()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: redis.RedisError | psycopg.Error | MostlyRefused) -> str:
     if isinstance(error, redis.RedisError):
         return "redis"
     if isinstance(error, PoolTimeout):
         return "pool"
     if isinstance(error, MostlyRefused):
         return "mostly_refused"
-    if isinstance(error, psycopg.Error) and error.sqlstate is None:
+    if error.sqlstate is None:
         return "connection"
     return "transient" if is_transient(error) else "postgres"
 
 
 @signals.worker_init.connect
 def _serve(**_) -> None:
-    """Opens the port in the parent, which lives as long as the worker. Readings matter more: it runs on without."""
+    """Opens the port in the parent, which runs as long as the worker. Without the port the worker still drains."""
     global _server
     settings = load_settings()
     if not settings.worker_metrics_port:
@@ -82,7 +84,7 @@ def _serve(**_) -> None:
         log.error("metrics_not_served", reason="PROMETHEUS_MULTIPROC_DIR is not set")
         return
     try:
-        _server, _ = start_http_server(
+        _server, _thread = start_http_server(
             settings.worker_metrics_port, settings.worker_metrics_host, role_registry(VERSION)
         )
     except OSError as error:
@@ -92,7 +94,7 @@ def _serve(**_) -> None:
 @signals.worker_process_init.connect
 def _start_child(**_) -> None:
     if _server:
-        _server.socket.close()  # the fork's copy: it would keep the port taken after the parent's death
+        _server.socket.close()  # the fork's copy, which would keep the port in use after the parent has ended
     watch_pool(current_resources().database)
 
 

@@ -1,8 +1,8 @@
-"""The figures of all processes of a role as one, where PROMETHEUS_MULTIPROC_DIR names the role's folder.
+"""The /metrics page of a role: the values of all its processes, summed.
 
-prometheus_client has each process write its figures into files there, which outlive it: what a process counted
-before a kill -9 stays counted. A folder belongs to one role (web, or the workers of one parent) on one machine and
-is empty when the role is first started.
+PROMETHEUS_MULTIPROC_DIR names a folder in which prometheus_client has each process write its values into files. They
+outlive the process: what it counted before a kill -9 stays counted. A folder belongs to one role (the web, or one
+worker with its children) on one machine, and is empty when the role first starts.
 """
 
 import fcntl
@@ -17,32 +17,32 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
 
-DEAD = "dead"  # in a file's name, where others have a process id
+DEAD = "dead"  # takes the place of the process id in the file that keeps the values of ended processes
 
 
 def shared_folder() -> Path | None:
-    """Where the processes of this role share their figures; None where each keeps its own."""
+    """The folder that the processes of this role share; None if each keeps its own values."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     return Path(folder) if folder else None
 
 
 def role_registry(version: str) -> CollectorRegistry:
-    """What a scrape of this role shows: the figures of its processes, and which build they are of."""
+    """The metrics of all processes of this role, and the version of the build."""
     registry = CollectorRegistry()
     folder = shared_folder()
-    registry.register(_Shared(folder) if folder else REGISTRY)
+    registry.register(_SharedMetrics(folder) if folder else REGISTRY)
     registry.register(_Build(version))
     return registry
 
 
-class _Shared(Collector):
+class _SharedMetrics(Collector):
     def __init__(self, folder: Path):
         self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        with _alone_in(self._folder):
-            _merge_the_dead(self._folder)
-            # An empty file is that of a process which starts just now.
+        with _locked(self._folder):
+            _merge_ended_processes(self._folder)
+            # The file of a process that is just starting is empty.
             files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
             yield from list(multiprocess.MultiProcessCollector.merge(files))
 
@@ -52,25 +52,26 @@ class _Build(Collector):
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
-        says = "Always 1; what runs is in the labels"
-        build = GaugeMetricFamily("energy_build_info", says, None, ["version", "python"])
+        build = GaugeMetricFamily(
+            "energy_build_info", "Always 1; the build is in the labels", None, ["version", "python"]
+        )
         build.add_metric([self._version, platform.python_version()], 1)
         yield build
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Several processes may be scraped at once, and none may read what another is merging."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Several processes may be scraped at once; none may read a file while another merges it."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _merge_the_dead(folder: Path) -> None:
-    """Adds what processes that are gone have counted to one file, so that respawning does not fill the folder."""
+def _merge_ended_processes(folder: Path) -> None:
+    """Adds the values of ended processes into one file, so that respawned processes do not fill the folder."""
     files = [file for file in folder.glob("*.db") if _owner(file) != DEAD and not _is_alive(int(_owner(file)))]
     for pid in {_owner(file) for file in files}:
-        multiprocess.mark_process_dead(pid, folder)  # its gauges: they tell of the living only
+        multiprocess.mark_process_dead(pid, folder)  # removes its gauges: they are sums over live processes
     for file in filter(Path.exists, files):
         if file.stat().st_size:
             merged = MmapedDict(str(folder / f"{file.stem.rsplit('_', 1)[0]}_{DEAD}.db"))

@@ -1,8 +1,7 @@
-"""What every process may count, whatever its role: the batch writer runs in workers and, with the fallback, in the web.
+"""Metrics of both roles: the batch writer runs in workers and, with INGEST_FALLBACK=direct, in the web.
 
-Each process keeps its own figures; models/observability/exposition.py makes one page of those of a role. Labels have
-few values, all known here or at the place of counting: a device, a key or a message is never one. docs/operations.md
-explains each figure.
+Each process keeps its own values; models/observability/exposition.py merges those of a role. A label has few values,
+all listed in the code: never a device, a key or a message. docs/operations.md explains each metric.
 """
 
 import threading
@@ -13,39 +12,40 @@ from contextlib import contextmanager
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from psycopg_pool import ConnectionPool
 
-disable_created_metrics()  # a series more for each counter, which nobody reads
+disable_created_metrics()  # one more series for each counter, and no dashboard uses it
 
-POOL_LOOK_SECONDS = 1.0
+POOL_SAMPLE_SECONDS = 1.0
 
-STEPS = ("lock", "reconcile", "read", "decode", "copy", "mark", "live", "dead_letters", "position", "commit", "trim")
+STEPS = (
+    *("lock", "divergence", "read", "decode", "copy", "stale_marks"),
+    *("live", "dead_letters", "position", "commit", "trim"),
+)
 
 READINGS_STORED = Counter("energy_readings_stored_total", "Readings committed to history", ["kind"])
-LIVE_UPSERTS = Counter("energy_live_upserts_total", "Live rows brought up to date, one a device and batch")
+LIVE_UPSERTS = Counter("energy_live_upserts_total", "Live rows written, one for each device of a batch")
 DEAD_LETTERS = Counter("energy_dead_letters_total", "Readings and entries committed to the dead letters")
 BATCH_READINGS = Histogram(
     "energy_batch_readings",
-    "Readings in a committed batch, dead letters among them",
+    "Readings in a committed batch, dead letters included",
     buckets=(1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
 )
 STEP_SECONDS = Histogram(
     "energy_drain_step_seconds",
-    "Time that a step of a batch took, in seconds",
+    "Duration of a step of a batch, in seconds",
     ["step"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-STREAM_DIVERGENCES = Counter(
-    "energy_stream_went_back_total", "Times that a stream was found not to belong to its position"
-)
+STREAM_DIVERGENCES = Counter("energy_stream_divergences_total", "Drains that found their stream and position diverged")
 
-# Of the processes that live, together.
+# Summed over live processes.
 POOL_MAX_SIZE = Gauge("energy_pool_max_size", "Connections the pools may open", multiprocess_mode="livesum")
-POOL_SIZE = Gauge("energy_pool_size", "Connections the pools hold open", multiprocess_mode="livesum")
-POOL_AVAILABLE = Gauge("energy_pool_available", "Open connections that nobody uses", multiprocess_mode="livesum")
-POOL_WAITING = Gauge("energy_pool_waiting", "Threads that wait for a connection", multiprocess_mode="livesum")
+POOL_SIZE = Gauge("energy_pool_size", "Open connections of the pools", multiprocess_mode="livesum")
+POOL_AVAILABLE = Gauge("energy_pool_available", "Open connections that are not in use", multiprocess_mode="livesum")
+POOL_WAITING = Gauge("energy_pool_waiting", "Threads waiting for a connection", multiprocess_mode="livesum")
 
 
 def make_series(metric: Counter | Histogram, *labels: str) -> None:
-    """Shows the series at 0 from the start: without that its first increase is none to Prometheus."""
+    """Exposes each series at 0 from the start; otherwise Prometheus would miss its first increase."""
     for label in labels:
         metric.labels(label)
 
@@ -56,7 +56,7 @@ make_series(STEP_SECONDS, *STEPS)
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Measures a step of the batch, also where it fails: a step that ran into a timeout is the one to find."""
+    """Measures a step of a batch. A step that fails counts as well: a timeout must show in the histogram."""
     started = time.perf_counter()
     try:
         yield
@@ -65,7 +65,9 @@ def step(name: str) -> Iterator[None]:
 
 
 def count_batch(meters: int, vehicles: int, dead_letters: int, devices: int) -> None:
-    """Counts what a batch stored. Call it right after the commit: what dies in between is stored and not counted."""
+    """Counts the rows of a batch. Call it right after the commit: a process that ends in between has stored a batch
+    that is not counted.
+    """
     READINGS_STORED.labels("meter").inc(meters)
     READINGS_STORED.labels("vehicle").inc(vehicles)
     DEAD_LETTERS.inc(dead_letters)
@@ -74,15 +76,15 @@ def count_batch(meters: int, vehicles: int, dead_letters: int, devices: int) -> 
 
 
 def watch_pool(pool: ConnectionPool) -> None:
-    """Keeps the pool's figures current until it is closed, from a thread: an idle or stuck process shows them too."""
-    threading.Thread(target=_watch, args=(pool,), name="pool-figures", daemon=True).start()
+    """Samples the pool from a thread until it is closed, so that an idle or stuck process is visible too."""
+    threading.Thread(target=_sample_pool, args=(pool,), name="pool-metrics", daemon=True).start()
 
 
-def _watch(pool: ConnectionPool) -> None:
+def _sample_pool(pool: ConnectionPool) -> None:
     while not pool.closed:
-        figures = pool.get_stats()
-        POOL_MAX_SIZE.set(figures["pool_max"])
-        POOL_SIZE.set(figures["pool_size"])
-        POOL_AVAILABLE.set(figures["pool_available"])
-        POOL_WAITING.set(figures["requests_waiting"])
-        time.sleep(POOL_LOOK_SECONDS)
+        stats = pool.get_stats()
+        POOL_MAX_SIZE.set(stats["pool_max"])
+        POOL_SIZE.set(stats["pool_size"])
+        POOL_AVAILABLE.set(stats["pool_available"])
+        POOL_WAITING.set(stats["requests_waiting"])
+        time.sleep(POOL_SAMPLE_SECONDS)

@@ -41,7 +41,7 @@ def reconcile(connection: psycopg.Connection, resources: Resources, shard: int, 
         if mark == position.entry_id:
             return None
     STREAM_DIVERGENCES.inc()
-    log.error("stream_went_back", shard=shard, stored=str(position.entry_id), stream_knows=str(mark))
+    log.error("stream_diverged", shard=shard, stored=str(position.entry_id), stream_knows=str(mark))
     note_went_back(connection, shard)
     # First of all no new entry may get an id that the position has passed.
     resources.stream.raise_last_id(shard, position.entry_id)

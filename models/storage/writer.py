@@ -88,7 +88,7 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
             refused = copy_history(connection, rows.kind, rows.rows)
             letters += [_refused(shard, rows, refusal) for refusal in refused]
             kept.append(_without(rows.rows, refused))
-    with step("mark"):
+    with step("stale_marks"):
         mark_late(connection, [(rows.kind, left) for rows, left in zip(kinds, kept, strict=True)])
     # Live rows are shared between shards: touched last, so that their locks are held shortest.
     with step("live"):

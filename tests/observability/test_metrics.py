@@ -98,7 +98,7 @@ def test_what_the_stream_refuses_is_counted_by_reason(client, counted, monkeypat
 def test_a_redis_out_of_reach_is_counted_and_its_figures_are_absent(client, counted, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0")
     assert client.post("/v1/telemetry", json=meter()).status_code == 503
-    assert counted('energy_requests_refused_total{reason="redis_away"}') == 1
+    assert counted('energy_requests_refused_total{reason="redis_unavailable"}') == 1
     shown = figures(client.get("/metrics").text)
     assert shown['energy_ready{check="redis"}'] == 0
     assert not [name for name in shown if name.startswith("energy_backlog_entries")]
@@ -139,7 +139,7 @@ def test_entries_of_a_stream_that_went_back_are_counted_too(client, counted, res
     broker.delete(f"telemetry:{{{shard}}}", f"telemetry:{{{shard}}}:stored")
     broker.xadd(f"telemetry:{{{shard}}}", fields, id=f"{int(entry_id.split(b'-')[0]) - 5}-0")
     drain_all()
-    assert counted("energy_stream_went_back_total") >= 1
+    assert counted("energy_stream_divergences_total") >= 1
     assert counted('energy_readings_stored_total{kind="meter"}') == 2
 
 

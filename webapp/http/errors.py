@@ -35,7 +35,7 @@ def init_app(app: Flask) -> None:
     )
     app.register_error_handler(
         StreamUnreachable,
-        _nothing_taken("redis_away", "The telemetry stream is out of reach, nothing was taken; try again later"),
+        _nothing_taken("redis_unavailable", "The telemetry stream is out of reach, nothing was taken; try again later"),
     )
     app.register_error_handler(OutcomeUnknown, _outcome_unknown)
     app.register_error_handler(TokenReused, _token_reused)
@@ -115,7 +115,7 @@ def _token_reused(_: TokenReused) -> Response:
 
 def _unavailable(error: Exception) -> Response:
     log.warning("unavailable", error=type(error).__name__, reason=str(error).strip())
-    away = "redis_away" if isinstance(error, redis.RedisError) else "postgres_away"
+    away = "redis_unavailable" if isinstance(error, redis.RedisError) else "postgres_unavailable"
     return error_response(503, "A server behind this one is out of reach; try again later", reason=away)
 
 

@@ -8,7 +8,7 @@ from prometheus_client import Counter, Histogram
 
 from models.observability.metrics import make_series, watch_pool
 
-# Why a request is refused, where whoever refuses it says nothing more precise: `error_response(…, reason=…)`.
+# The reason of a refusal by status, unless `error_response(…, reason=…)` gives a more precise one.
 REASONS = {
     400: "malformed",
     401: "unauthorized",
@@ -24,11 +24,19 @@ REASONS = {
     504: "outcome_unknown",
 }
 OTHER = "other"
-PRECISE_REASONS = ("backlog_full", "redis_away", "postgres_away", "token_reused", "not_ready", "exports_busy", OTHER)
-# A client may send any word for a method; a series for each would be its to make.
+PRECISE_REASONS = (
+    "backlog_full",
+    "redis_unavailable",
+    "postgres_unavailable",
+    "token_reused",
+    "not_ready",
+    "exports_busy",
+    OTHER,
+)
+# A client may send any word as a method; without this list each word would make a series.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-READINGS_ACCEPTED = Counter("energy_readings_accepted_total", "Readings taken and answered for", ["kind"])
+READINGS_ACCEPTED = Counter("energy_readings_accepted_total", "Readings accepted", ["kind"])
 READINGS_REJECTED = Counter("energy_readings_rejected_total", "Readings refused one by one, by reason", ["reason"])
 REQUESTS_REFUSED = Counter("energy_requests_refused_total", "Requests refused as a whole, by reason", ["reason"])
 REQUEST_SECONDS = Histogram(
@@ -58,7 +66,7 @@ def count_accepted(meters: int, vehicles: int) -> None:
 
 
 def count_rejected(readings: int, reason: str) -> None:
-    """`reason`: validation, forbidden, or atomic (good, in a request that is taken whole or not at all)."""
+    """`reason`: validation, forbidden, or atomic (a valid reading of a request that is accepted only as a whole)."""
     if readings:
         READINGS_REJECTED.labels(reason).inc(readings)
 
@@ -83,5 +91,5 @@ def observe_request(route: str, method: str, status: int, seconds: float) -> Non
 
 @cache
 def _seconds_of(route: str, method: str, status: int) -> Histogram:
-    """The series of such requests. Kept, because asking for its labels takes as long as counting."""
+    """The series of these labels; cached, because `labels()` takes as long as `observe()`."""
     return REQUEST_SECONDS.labels(route, method, status)
