@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -174,32 +174,6 @@ def send(client, drain_all):
 @pytest.fixture
 def runner(app):
     return app.test_cli_runner()
-
-
-def meter(device="M001", at: datetime | None = None, **values) -> dict:
-    """A good meter reading, as a device sends it."""
-    return {"meterId": device, "kwhConsumedAc": 1.5, "voltage": 230.0, "timestamp": stamp(at), **values}
-
-
-def vehicle(device="V001", at: datetime | None = None, **values) -> dict:
-    """A good vehicle reading, as a device sends it."""
-    return {
-        "vehicleId": device,
-        "kwhDeliveredDc": 1.2,
-        "batteryTemp": 25.0,
-        "soc": 50.0,
-        "timestamp": stamp(at),
-        **values,
-    }
-
-
-def ago(**span) -> datetime:
-    """A whole second in the past: `ago(minutes=5)`."""
-    return (datetime.now(UTC) - timedelta(**span)).replace(microsecond=0)
-
-
-def stamp(at: datetime | None) -> str:
-    return (at or ago(seconds=1)).isoformat().replace("+00:00", "Z")
 
 
 def _empty(resources) -> None:

@@ -17,8 +17,9 @@ import urllib3
 from models.access.keyring import REFRESH_SECONDS, WAIT_SECONDS, KeyRing
 from models.access.keys import KeyNotUsable, Rights, create_key, list_keys, load_keys, revoke_key, rotate_key, split_key
 from models.settings import SettingsError, load_settings
-from tests.conftest import ROOT, ago, meter, vehicle
-from tests.webapp.test_http_server import ask, wait_until_live
+from tests import ROOT
+from tests.factories import ago, bearer, meter, post_with_key, vehicle
+from tests.processes import ask_raw, free_port, wait_until_live
 from webapp.http.auth import scopes_for
 
 TELEMETRY = "/v1/telemetry"
@@ -32,15 +33,6 @@ def _drained(drain_all):
     drain_all()
 
 
-def bearer(text: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {text}"}
-
-
-def post(client, text: str, body=None, **more):
-    headers = bearer(text) | more.pop("headers", {})
-    return client.post(TELEMETRY, json=meter() if body is None else body, headers=headers, **more)
-
-
 def history_count(database) -> int:
     return database.execute("select count(*) from meter_readings_history").fetchone()[0]
 
@@ -50,7 +42,7 @@ def history_count(database) -> int:
 
 def test_a_key_opens_and_no_key_does_not(client, new_key):
     text = new_key("ingest")
-    assert post(client, text).status_code == 202
+    assert post_with_key(client, text).status_code == 202
     assert client.post(TELEMETRY, json=meter(), headers={"X-API-Key": text}).status_code == 202
     answer = client.post(TELEMETRY, json=meter())
     assert answer.status_code == 401
@@ -107,7 +99,7 @@ def test_every_refusal_is_the_same(client, new_key, database, refresh):
             bodies.add(answer.json["message"])
             assert not text or text not in answer.text
     assert len(bodies) == 1
-    assert post(client, good).status_code == 202
+    assert post_with_key(client, good).status_code == 202
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", "", "Bearer Bearer", "Digest"])
@@ -164,7 +156,7 @@ def test_scopes_are_those_of_the_document(client, new_key):
 
 
 def test_a_missing_scope_is_named(client, new_key):
-    answer = post(client, new_key("read"))
+    answer = post_with_key(client, new_key("read"))
     assert (answer.status_code, answer.json["message"]) == (403, "This key lacks the scope `ingest`")
     answer = client.post(MAPPING, json={"vehicleId": "V1", "meterId": "M1"}, headers=bearer(new_key("read")))
     assert (answer.status_code, answer.json["message"]) == (403, "This key lacks the scope `admin`")
@@ -191,15 +183,15 @@ def test_rows_of_other_devices_are_refused_row_by_row(client, new_key, database,
 
 def test_nothing_but_other_devices_is_forbidden(client, new_key, database, drain_all):
     text = new_key("ingest", device_prefix="A-")
-    single = post(client, text, meter("B-1"))
+    single = post_with_key(client, text, meter("B-1"))
     assert single.status_code == 403
     assert single.json["errors"] == {"meterId": ["This key may not post for this device."]}
-    several = post(client, text, [meter("B-1"), vehicle("B-2")])
+    several = post_with_key(client, text, [meter("B-1"), vehicle("B-2")])
     assert (several.status_code, several.json["accepted"], several.json["rejected"]) == (403, 0, 2)
     assert several.json["errors"][1]["errors"] == {"vehicleId": ["This key may not post for this device."]}
-    atomic = post(client, text, [meter("A-1"), meter("B-1")], query_string={"atomic": "true"})
+    atomic = post_with_key(client, text, [meter("A-1"), meter("B-1")], query_string={"atomic": "true"})
     assert atomic.status_code == 403
-    assert post(client, text, [meter("B-1"), {}]).status_code == 422
+    assert post_with_key(client, text, [meter("B-1"), {}]).status_code == 422
     drain_all()
     assert history_count(database) == 0
 
@@ -209,7 +201,7 @@ def fleet(client, database, drain_all, new_key):
     """Two sites, each with vehicles and meters, one mapping each."""
     admin = new_key("admin")
     devices = [make(f"{site}-{n}") for site in ("A", "A0", "B") for n in range(4) for make in (meter, vehicle)]
-    assert post(client, admin, devices).status_code == 202
+    assert post_with_key(client, admin, devices).status_code == 202
     for site in ("A", "B"):
         pair = {"vehicleId": f"{site}-1", "meterId": f"{site}-2"}
         assert client.post(MAPPING, json=pair, headers=bearer(admin)).status_code == 201
@@ -278,8 +270,8 @@ def test_a_bound_admin_maps_only_its_own(client, fleet, new_key):
 @pytest.mark.parametrize("name", ["A-", "A_", "A%", "A\\", "A"])
 def test_a_prefix_is_no_pattern(client, new_key, name):
     text = new_key("ingest", device_prefix=name)
-    assert post(client, text, meter("B-1")).status_code == 403
-    assert post(client, text, meter("AX")).status_code == (202 if name == "A" else 403)
+    assert post_with_key(client, text, meter("B-1")).status_code == 403
+    assert post_with_key(client, text, meter("AX")).status_code == (202 if name == "A" else 403)
 
 
 # ── Idempotency ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -288,14 +280,14 @@ def test_a_prefix_is_no_pattern(client, new_key, name):
 def test_an_idempotency_key_is_its_senders_own(client, new_key, database, drain_all):
     one, two = new_key("ingest"), new_key("ingest")
     reading, named = meter(at=ago(minutes=1)), {"Idempotency-Key": "delivery-1"}
-    first = post(client, one, reading, headers=named)
-    other = post(client, two, reading, headers=named)
+    first = post_with_key(client, one, reading, headers=named)
+    other = post_with_key(client, two, reading, headers=named)
     assert (first.status_code, other.status_code) == (202, 202)
     assert "Idempotent-Replay" not in other.headers
     assert other.json["receipt"] != first.json["receipt"]
-    assert post(client, two, meter("M9"), headers={"Idempotency-Key": "delivery-2"}).status_code == 202
-    assert post(client, one, meter("M8"), headers={"Idempotency-Key": "delivery-2"}).status_code == 202
-    assert post(client, one, reading, headers=named).headers["Idempotent-Replay"] == "true"
+    assert post_with_key(client, two, meter("M9"), headers={"Idempotency-Key": "delivery-2"}).status_code == 202
+    assert post_with_key(client, one, meter("M8"), headers={"Idempotency-Key": "delivery-2"}).status_code == 202
+    assert post_with_key(client, one, reading, headers=named).headers["Idempotent-Replay"] == "true"
     drain_all()
     assert history_count(database) == 4
 
@@ -303,12 +295,12 @@ def test_an_idempotency_key_is_its_senders_own(client, new_key, database, drain_
 def test_a_repeat_with_the_key_that_replaced_the_first_is_known(client, new_key, database, refresh):
     old = new_key("ingest")
     reading, named = meter(at=ago(minutes=1)), {"Idempotency-Key": "delivery-1"}
-    first = post(client, old, reading, headers=named)
+    first = post_with_key(client, old, reading, headers=named)
     new = rotate_key(database, split_key(old)[0], overlap=DAY)
     newest = rotate_key(database, split_key(new)[0], overlap=DAY)
     refresh()
     for text in (new, newest):
-        again = post(client, text, reading, headers=named)
+        again = post_with_key(client, text, reading, headers=named)
         assert (again.headers["Idempotent-Replay"], again.json) == ("true", first.json)
 
 
@@ -319,15 +311,15 @@ def test_a_rotated_key_has_the_rights_of_the_old_one_which_ends_with_the_overlap
     old = new_key("ingest", device_prefix="A-", readings_per_second=5.0, readings_burst=7, lasts=DAY)
     new = rotate_key(database, split_key(old)[0], overlap=timedelta(hours=1))
     refresh()
-    assert [post(client, text, meter("A-1")).status_code for text in (old, new)] == [202, 202]
-    assert post(client, new, meter("B-1")).status_code == 403
+    assert [post_with_key(client, text, meter("A-1")).status_code for text in (old, new)] == [202, 202]
+    assert post_with_key(client, new, meter("B-1")).status_code == 403
     keys = load_keys(database)
     before, after = keys[split_key(old)[0]], keys[split_key(new)[0]]
     assert after.expires_at - before.expires_at > timedelta(hours=22)
     assert (after.scopes, after.binding, after.readings) == (before.scopes, before.binding, before.readings)
     database.execute("update api_keys set expires_at = now() - interval '1 second' where id = %s", [before.id])
     refresh()
-    assert [post(client, text, meter("A-1")).status_code for text in (old, new)] == [401, 202]
+    assert [post_with_key(client, text, meter("A-1")).status_code for text in (old, new)] == [401, 202]
     with pytest.raises(KeyNotUsable, match="replaced"):
         rotate_key(database, before.id, overlap=DAY)
 
@@ -335,14 +327,14 @@ def test_a_rotated_key_has_the_rights_of_the_old_one_which_ends_with_the_overlap
 def test_a_key_expires_without_anybody_looking_it_up_again(client, new_key, database):
     text = new_key("ingest", lasts=timedelta(seconds=1))
     deadline = time.monotonic() + 20
-    while post(client, text).status_code != 401:
+    while post_with_key(client, text).status_code != 401:
         assert time.monotonic() < deadline
 
 
 def test_the_secret_is_in_no_table_and_in_no_log(client, new_key, database, capsys):
     text = new_key("ingest", "read")
-    post(client, text)
-    post(client, text + "x")
+    post_with_key(client, text)
+    post_with_key(client, text + "x")
     client.get(f"/v1/vehicles/{text}", headers=bearer(text))
     row = database.execute("select k::text from api_keys k").fetchone()[0]
     said = capsys.readouterr()
@@ -363,10 +355,10 @@ def test_keys_that_are_known_go_on_while_postgres_is_away(app, client, new_key, 
     monkeypatch.setattr(app.extensions["keyring"]._database, "connection", refuse)
     with pytest.raises(psycopg.OperationalError):
         app.extensions["keyring"].refresh()
-    assert post(client, text).status_code == 202
-    assert post(client, text + "x").status_code == 401
+    assert post_with_key(client, text).status_code == 202
+    assert post_with_key(client, text + "x").status_code == 401
     monkeypatch.setitem(app.extensions, "keyring", KeyRing(app.extensions["resources"].database))
-    answer = post(client, text)
+    answer = post_with_key(client, text)
     assert answer.status_code == 503
     assert "Retry-After" in answer.headers
 
@@ -401,8 +393,7 @@ def test_a_change_is_seen_whatever_it_is(database, resources):
 @pytest.fixture
 def granian(servers):
     """Two web processes that ask for keys: the port, and the process."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     options = ["--interface", "wsgi", "--factory", "--workers", "2", "--blocking-threads", "8", "--port", str(port)]
     options += ["--workers-kill-timeout", "5", "--http1-buffer-size", "65536"]
     process = subprocess.Popen(
@@ -453,7 +444,7 @@ def test_a_forged_header_gets_nowhere(granian, resources, database):
     port, _ = granian
     text = create_key(database, Rights("test", ("read",)))
     deadline = time.monotonic() + 20
-    while ask(port, f"GET /v1/vehicles HTTP/1.1\nHost: x\nX-API-Key: {text}")[0] != 200:
+    while ask_raw(port, f"GET /v1/vehicles HTTP/1.1\nHost: x\nX-API-Key: {text}")[0] != 200:
         assert time.monotonic() < deadline
     start = "GET /v1/vehicles HTTP/1.1\nHost: x\n"
     for forged in (
@@ -462,8 +453,8 @@ def test_a_forged_header_gets_nowhere(granian, resources, database):
         f"X-API-Key: {text}\nX-API-Key: other",
         f"X-API-Key: {text[:-4]}",
     ):
-        assert ask(port, start + forged)[0] == 401, forged
-    status, _ = ask(port, f"{start}X-API-Key: {'x' * 60_000}")
+        assert ask_raw(port, start + forged)[0] == 401, forged
+    status, _ = ask_raw(port, f"{start}X-API-Key: {'x' * 60_000}")
     assert status == 401
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall((start + f"X-API-Key: {'x' * 500_000}\n\n").replace("\n", "\r\n").encode())
@@ -496,13 +487,13 @@ def test_the_commands_make_show_replace_and_end_a_key(runner, client, refresh, d
     assert re.fullmatch(r"eie_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", text)
     key_id, secret = text.split("_", 2)[1:]
     refresh()
-    assert post(client, text, meter("SITE1-1")).status_code == 202
+    assert post_with_key(client, text, meter("SITE1-1")).status_code == 202
     new = run("rotate", key_id, "--overlap", "15m").strip()
     revoked = run("revoke", key_id)
     assert key_id in revoked
     assert "before" in run("revoke", key_id)
     refresh()
-    assert [post(client, each, meter("SITE1-1")).status_code for each in (text, new)] == [401, 202]
+    assert [post_with_key(client, each, meter("SITE1-1")).status_code for each in (text, new)] == [401, 202]
     listed = run("list")
     assert secret not in listed
     for word in ("Depot 1", "SITE1-…", "100 (600)", "revoked", "active"):
@@ -525,6 +516,6 @@ def test_the_bucket_of_a_rotated_key_is_that_of_the_first(database, resources):
 
 def test_no_key_is_stored_in_redis(client, new_key, broker: redis.Redis):
     text = new_key("ingest", readings_per_second=5.0)
-    post(client, text, headers={"Idempotency-Key": "one"})
+    post_with_key(client, text, headers={"Idempotency-Key": "one"})
     assert broker.dbsize()
     assert not [key for key in broker.scan_iter() if text.split("_", 2)[2].encode() in key]

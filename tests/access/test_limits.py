@@ -10,8 +10,7 @@ from models.access.keys import rotate_key, split_key
 from models.access.limits import Allowance, Charge, Limit, LimitReached, RequestLimits
 from models.stream.admission import Conditions
 from models.stream.telemetry import TelemetryStream
-from tests.access.test_keys import TELEMETRY, bearer, post
-from tests.conftest import meter
+from tests.factories import bearer, meter, post_with_key
 
 # So slow that nothing flows in while a test runs, however slow the day.
 SLOW = 0.001
@@ -35,11 +34,11 @@ def test_readings_are_counted_one_by_one_over_several_requests(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
     remaining = []
     for count in (3, 3, 3, 1):
-        answer = post(client, text, readings(count))
+        answer = post_with_key(client, text, readings(count))
         assert answer.status_code == 202
         remaining.append(told(answer)[:2])
     assert remaining == [("10", "7"), ("10", "4"), ("10", "1"), ("10", "0")]
-    refused = post(client, text, meter())
+    refused = post_with_key(client, text, meter())
     assert (refused.status_code, refused.json["statusCode"]) == (429, 429)
     assert told(refused)[:2] == ("10", "0")
     assert 1 <= int(refused.headers["Retry-After"]) <= 1001
@@ -48,37 +47,37 @@ def test_readings_are_counted_one_by_one_over_several_requests(client, new_key):
 
 def test_a_batch_above_the_burst_passes_a_full_bucket_and_delays_the_next(client, new_key):
     text = new_key("ingest", readings_per_second=1.0, readings_burst=10)
-    answer = post(client, text, readings(500))
+    answer = post_with_key(client, text, readings(500))
     assert (answer.status_code, told(answer)[:2]) == (202, ("10", "0"))
-    refused = post(client, text, meter())
+    refused = post_with_key(client, text, meter())
     assert refused.status_code == 429
     assert 400 < int(refused.headers["Retry-After"]) <= 491
 
 
 def test_refused_readings_are_not_counted(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
-    assert told(post(client, text, [meter(), {}, {}]))[1] == "9"
-    assert post(client, text, [{}] * 50).status_code == 422
-    assert told(post(client, text, meter()))[1] == "8"
+    assert told(post_with_key(client, text, [meter(), {}, {}]))[1] == "9"
+    assert post_with_key(client, text, [{}] * 50).status_code == 422
+    assert told(post_with_key(client, text, meter()))[1] == "8"
 
 
 def test_a_replay_costs_nothing_and_is_answered_by_an_empty_bucket(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=2)
     rows, named = readings(2), {"Idempotency-Key": "one"}
-    first = post(client, text, rows, headers=named)
-    assert post(client, text, meter()).status_code == 429
-    again = post(client, text, rows, headers=named)
+    first = post_with_key(client, text, rows, headers=named)
+    assert post_with_key(client, text, meter()).status_code == 429
+    again = post_with_key(client, text, rows, headers=named)
     assert (again.status_code, again.headers["Idempotent-Replay"], again.json) == (202, "true", first.json)
     assert told(again)[:2] == ("2", "0")
 
 
 def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new_key, broker):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
-    post(client, text, meter())
+    post_with_key(client, text, meter())
     named = {"Idempotency-Key": "later"}
-    assert post(client, text, meter(), headers=named).status_code == 429
+    assert post_with_key(client, text, meter(), headers=named).status_code == 429
     broker.delete(*broker.keys("telemetry:*:bucket:*"))
-    answer = post(client, text, meter(), headers=named)
+    answer = post_with_key(client, text, meter(), headers=named)
     assert answer.status_code == 202
     assert "Idempotent-Replay" not in answer.headers
 
@@ -91,7 +90,7 @@ def test_the_limit_is_exact_under_concurrency(app, new_key):
         client = app.test_client()
         start.wait()
         for _ in range(3):
-            statuses.append(post(client, text, meter()).status_code)
+            statuses.append(post_with_key(client, text, meter()).status_code)
 
     threads = [threading.Thread(target=send) for _ in range(20)]
     for thread in threads:
@@ -107,17 +106,17 @@ def test_a_limit_is_the_keys_own_and_shared_with_the_key_that_replaces_it(client
         new_key("ingest", readings_per_second=SLOW, readings_burst=2),
         new_key("ingest"),
     )
-    assert [post(client, one).status_code for _ in range(3)] == [202, 202, 429]
-    assert [post(client, two).status_code for _ in range(2)] == [202, 202]
+    assert [post_with_key(client, one).status_code for _ in range(3)] == [202, 202, 429]
+    assert [post_with_key(client, two).status_code for _ in range(2)] == [202, 202]
     replacement = rotate_key(database, split_key(one)[0], overlap=timedelta(hours=1))
     refresh()
-    assert post(client, replacement).status_code == 429
-    unlimited = post(client, free)
+    assert post_with_key(client, replacement).status_code == 429
+    unlimited = post_with_key(client, free)
     assert (unlimited.status_code, told(unlimited)) == (202, (None, None, None))
 
 
 def test_a_key_without_a_burst_may_bring_a_minutes_readings_at_once(client, new_key):
-    assert told(post(client, new_key("ingest", readings_per_second=2.0)))[0] == "120"
+    assert told(post_with_key(client, new_key("ingest", readings_per_second=2.0)))[0] == "120"
 
 
 # ── The bucket ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +189,7 @@ def test_the_setting_holds_for_keys_without_a_limit_of_their_own(client, new_key
 
 def test_posting_readings_takes_nothing_from_the_read_side(client, new_key):
     text = new_key("ingest", "read", requests_per_second=SLOW)
-    assert [post(client, text).status_code for _ in range(3)] == [202] * 3
+    assert [post_with_key(client, text).status_code for _ in range(3)] == [202] * 3
     assert client.get("/v1/vehicles", headers=bearer(text)).status_code == 200
 
 
@@ -207,9 +206,9 @@ def test_answers_about_limits_are_as_documented(client, new_key):
     document = client.get("/openapi.json").json
     headers = document["components"]["responses"]["429"]["headers"]
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
-    accepted, refused = post(client, text), post(client, text)
+    accepted, refused = post_with_key(client, text), post_with_key(client, text)
     named = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
-    described = document["paths"][TELEMETRY]["post"]["responses"]
+    described = document["paths"]["/v1/telemetry"]["post"]["responses"]
     assert named <= set(described["202"]["headers"])
     assert named < set(accepted.headers.keys())
     assert named | {"Retry-After"} <= set(headers)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from models.alerts.lifecycle import acknowledge, evaluate, list_alerts
-from tests.conftest import ago, meter, vehicle
+from tests.factories import ago, meter, vehicle
 
 ALERTS = "/v1/alerts"
 # The hour of the watermark, so that the day is the 24 full hours before it and nothing of the hour it is in.

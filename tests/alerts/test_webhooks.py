@@ -15,7 +15,8 @@ from models.alerts import outbox
 from models.alerts.lifecycle import evaluate
 from models.resources import Resources
 from models.settings import SettingsError, load_settings
-from tests.conftest import ROOT, ago
+from tests import ROOT
+from tests.factories import ago
 from workers import webhooks
 
 SECRET = "correct horse battery staple"

@@ -15,12 +15,10 @@ from models.analytics.money.costs import get_costs, to_cents
 from models.analytics.money.tariffs import DAYS, Period, Tariff, put_tariff
 from models.devices.settings import set_device
 from models.readings import METER
+from tests.analytics.drawn_fleets import BASE, HEARTBEAT, METERS, VEHICLES, fleets, store_fleet, windows
 from tests.analytics.rolling import begin_at, roll_up
 from tests.analytics.slow_energy import Fleet
-from tests.analytics.test_energy_property import BASE, HEARTBEAT, METERS, VEHICLES, fleets, windows
-from tests.analytics.test_energy_property import store as store_fleet
-from tests.analytics.test_performance import map_meter
-from tests.conftest import meter, stamp, vehicle
+from tests.factories import map_meter, meter, stamp, vehicle
 
 NIGHTS = [{"from": "22:00", "to": "06:00", "pricePerKwh": 0.20}]
 

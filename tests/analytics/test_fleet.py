@@ -7,16 +7,11 @@ import pytest
 from models.devices.settings import set_device
 from models.readings import METER
 from tests.analytics.rolling import begin_at, roll_up
-from tests.conftest import ago, meter, stamp, vehicle
+from tests.factories import ago, map_meter, meter, stamp, vehicle
 
 HOUR = timedelta(hours=1)
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 FLEET = "/v1/analytics/fleet"
-
-
-def map_meter(client, vehicle_id, meter_id, **span):
-    body = {"vehicleId": vehicle_id, "meterId": meter_id, **{name: stamp(at) for name, at in span.items()}}
-    assert client.post("/v1/analytics/vehicle-mapping", json=body).status_code == 201
 
 
 def ask(client, path="", **query) -> dict:

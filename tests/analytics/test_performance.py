@@ -5,12 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from models.analytics.energy.performance import PLAIN_PERFORMANCE
-from tests.conftest import ago, meter, stamp, vehicle
-
-
-def map_meter(client, vehicle_id="V001", meter_id="M001", **span):
-    body = {"vehicleId": vehicle_id, "meterId": meter_id, **{name: stamp(at) for name, at in span.items()}}
-    return client.post("/v1/analytics/vehicle-mapping", json=body)
+from tests.analytics.query_plans import plan_nodes
+from tests.factories import ago, map_meter, meter, stamp, vehicle
 
 
 def performance(client, vehicle_id="V001", **window):
@@ -282,12 +278,6 @@ def test_an_end_before_the_start_of_what_is_open_is_refused(client):
 
 
 # ── How it is found ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def plan_nodes(node: dict):
-    yield node
-    for child in node.get("Plans", []):
-        yield from plan_nodes(child)
 
 
 def test_performance_reads_only_the_covering_indexes_of_the_days_in_the_window(database):

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from models.readings import METER
-from tests.analytics.test_performance import map_meter, plan_nodes
-from tests.conftest import meter, stamp, vehicle
+from tests.analytics.query_plans import plan_nodes
+from tests.factories import map_meter, meter, stamp, vehicle
 
 START = datetime(2026, 2, 10, 12, tzinfo=UTC)
 END = START + timedelta(hours=1)

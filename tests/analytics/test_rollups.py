@@ -18,7 +18,7 @@ from models.storage.writer import store_entries
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
 from tests.analytics.rolling import HEARTBEAT, begin_at, roll_up, rolled
-from tests.conftest import meter, vehicle
+from tests.factories import meter, vehicle
 from workers import rollups as tasks
 
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ import pytest
 from models.devices.settings import set_device
 from models.readings import METER
 from tests.analytics.rolling import begin_at, roll_up
-from tests.conftest import ago, meter, stamp, vehicle
+from tests.factories import ago, meter, stamp, vehicle
 
 
 def at(text: str) -> datetime:

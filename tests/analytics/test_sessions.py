@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.analytics.test_performance import map_meter
-from tests.conftest import ago, meter, stamp, vehicle
+from tests.factories import ago, map_meter, meter, stamp, vehicle
 
 EVENING = datetime(2026, 2, 10, 22, tzinfo=UTC)
 

@@ -2,8 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.analytics.test_performance import map_meter
-from tests.conftest import meter, stamp, vehicle
+from tests.factories import map_meter, meter, stamp, vehicle
 
 NOON = datetime(2026, 2, 10, 12, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ from models.health import remedies
 from models.health.checks import Verdict
 from models.health.doctor import examine, is_healthy
 from models.health.snapshot import Snapshot, take_snapshot
+from tests import ROOT
 from tests.analytics.rolling import begin_at
-from tests.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs/doctor.md").read_text()
 

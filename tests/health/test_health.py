@@ -18,7 +18,8 @@ from models.observability.heartbeats import BEAT, SWEEP, WORKER
 from models.resources import connect_web
 from models.settings import load_settings
 from models.storage.partitions import ensure_partitions, list_partitions
-from tests.conftest import ROOT, ago, meter
+from tests import ROOT
+from tests.factories import ago, meter
 
 WORKER_NAME = f"{WORKER}celery@test/1"
 AWAY = "127.0.0.1:1"

@@ -10,7 +10,8 @@ import pytest
 
 from models.health.snapshot import take_close_snapshot
 from models.health.status import collect_figures
-from tests.conftest import ROOT, ago, meter, vehicle
+from tests import ROOT
+from tests.factories import ago, meter, vehicle
 
 STATUS = [sys.executable, "-m", "flask", "--app", "webapp", "status"]
 

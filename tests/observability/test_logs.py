@@ -17,8 +17,9 @@ import urllib3
 from devstack import programs
 from models.access.keys import Rights, create_key
 from models.observability import logs
-from tests.conftest import ROOT, ago, meter, stamp
-from tests.webapp.test_http_server import wait_until_live
+from tests import ROOT
+from tests.factories import ago, meter, stamp
+from tests.processes import free_port, wait_until_live
 
 FORMATS = ("json", "console")
 SECRET = "s3cr3t-d0-n0t-l0g"
@@ -57,8 +58,7 @@ class Server:
 
 @contextmanager
 def serving(folder, **environment):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     path = folder / f"{port}.log"
     command = programs.granian(SimpleNamespace(host="127.0.0.1", port=port, web_workers=1))
     with path.open("wb") as output:

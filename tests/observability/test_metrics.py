@@ -4,12 +4,9 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -21,7 +18,9 @@ from psycopg_pool import PoolTimeout
 
 from models.storage.history import MostlyRefused
 from models.stream.admission import BacklogFull
-from tests.conftest import ROOT, meter, vehicle
+from tests import ROOT
+from tests.factories import meter, vehicle
+from tests.processes import free_port, running
 from workers import drain as drain_module
 from workers.metrics import FAILURES
 
@@ -186,25 +185,6 @@ def check_metrics(text: str) -> str:
 
 
 # ── In many ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def running(folder: Path, role: str, command: list[str], **environment: str):
-    shared = folder / role
-    shared.mkdir()
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(shared)} | environment
-    process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, start_new_session=True)
-    try:
-        yield process
-        process.terminate()
-        process.wait(30)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def scrape(port: int) -> str:

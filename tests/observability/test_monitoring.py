@@ -11,8 +11,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.observability.exposition import role_registry
+from tests import ROOT
 from tests.analytics.rolling import begin_at
-from tests.conftest import ROOT
 from workers import metrics as _workers_metrics  # noqa: F401 - so that its figures are there
 
 RULES = ROOT / "deploy/prometheus/rules.yml"

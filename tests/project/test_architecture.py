@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
 
 ALLOWED = {
     "models": {"models"},
@@ -27,7 +27,7 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     return {name for name in found if name.split(".")[0] in OURS}
 
 
@@ -50,3 +50,11 @@ def test_the_web_holds_no_sql_and_no_redis_commands():
 def test_modules_can_be_read_in_one_sitting(folder):
     for path in modules(folder):
         assert len(path.read_text().splitlines()) <= MAX_LINES, path
+
+
+def test_no_test_module_imports_another():
+    """What two test modules need stands in tests/factories.py, tests/processes.py or a module of their room."""
+    for path in modules("tests"):
+        borrowed = {name for name in imported(path) if name.rpartition(".")[2].startswith("test_")}
+        assert not borrowed, f"{path.relative_to(ROOT)} imports {sorted(borrowed)}"
+        assert "tests.conftest" not in imported(path), f"{path.relative_to(ROOT)}: fixtures are not imported"

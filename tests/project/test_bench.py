@@ -23,7 +23,7 @@ from bench.load.client import Client, Plan
 from bench.measured import Goal, Value, number, percentile
 from bench.ratios import RATIOS, ratios
 from bench.watch import Look, pace
-from tests.conftest import ROOT
+from tests import ROOT
 from webapp.ingest.decoding import Bounds, decode
 
 NOON = datetime(2026, 2, 3, 12, 0, tzinfo=UTC)

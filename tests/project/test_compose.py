@@ -34,7 +34,7 @@ from deploy import health
 from devstack import programs, redis_server
 from models.database import WORKER_POOL_SIZE
 from models.settings import Settings, load_settings
-from tests.conftest import meter
+from tests.factories import meter
 
 ROOT = Path(__file__).parents[2]
 ENGINE_SERVICES = {"migrate", "web", "worker", "beat"}

@@ -10,7 +10,7 @@ from environs import Env
 
 import devstack.settings
 import models.settings
-from tests.conftest import ROOT
+from tests import ROOT
 
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 ENGINE, STACK = SETTINGS.split("## `make up`")

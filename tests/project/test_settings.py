@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from models.settings import SettingsError, load_settings
-from tests.conftest import ROOT
+from tests import ROOT
 
 GOOD = {"DATABASE_URL": "postgresql://localhost/energy", "REDIS_URL": "redis://localhost:6379/0"}
 

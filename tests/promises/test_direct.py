@@ -7,7 +7,7 @@ import pytest
 from models.resources import Resources
 from models.storage import direct
 from models.stream.telemetry import TelemetryStream
-from tests.conftest import meter, vehicle
+from tests.factories import meter, vehicle
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from psycopg import errors
 from models.storage.positions import create_position, lock_position
 from models.stream import telemetry as stream_module
 from models.stream.entry_ids import EntryId
-from tests.conftest import ago, meter, vehicle
+from tests.factories import ago, meter, vehicle
 from workers import drain as drain_module
 from workers.drain import drain_batch
 

@@ -17,8 +17,9 @@ import pytest
 
 from devstack import programs
 from models.settings import SettingsError, load_settings
-from tests.conftest import ROOT, meter, vehicle
-from tests.webapp.test_http_server import wait_until_live
+from tests import ROOT
+from tests.factories import meter, vehicle
+from tests.processes import free_port, wait_until_live
 
 EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
@@ -263,8 +264,7 @@ def test_no_header_that_comes_back_splits_the_answer(port):
 
 @contextmanager
 def granian(flags: dict[str, str], **environment):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = programs.granian(SimpleNamespace(host="127.0.0.1", port=port, web_workers=1))
     for name, value in flags.items():
         command[command.index(name) + 1] = value

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 
 from models.schema.tables import metadata
-from tests.conftest import ROOT
+from tests import ROOT
 
 COLUMNS = """
 select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, coll.collname, a.attidentity,

@@ -24,7 +24,8 @@ from models.storage.dead_letters import DeadLetter, store_dead_letters
 from models.storage.replay import replay_batch
 from models.stream.entry_ids import EntryId, received_at
 from models.stream.keys import FIELD
-from tests.conftest import ROOT, ago, meter, stamp, vehicle
+from tests import ROOT
+from tests.factories import ago, meter, stamp, vehicle
 
 FLASK = [sys.executable, "-m", "flask", "--app", "webapp"]
 

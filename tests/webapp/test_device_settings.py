@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import meter, vehicle
+from tests.factories import meter, vehicle
 
 KNOWN = {
     "register": "cumulative",

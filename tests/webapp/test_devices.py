@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import ago, meter, stamp, vehicle
+from tests.factories import ago, meter, stamp, vehicle
 
 
 def test_a_live_vehicle_shows_its_last_reading_and_its_meters(client, send):

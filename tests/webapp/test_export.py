@@ -15,9 +15,8 @@ from pyarrow import parquet
 from models.exports.csv_copy import Selection, copy_csv, estimate_rows, export_connection
 from models.readings import VEHICLE
 from models.storage.partitions import ensure_partitions
-from tests.conftest import ago, meter, stamp, vehicle
-from tests.observability.test_metrics import free_port, running
-from tests.webapp.test_http_server import wait_until_live
+from tests.factories import ago, meter, stamp, vehicle
+from tests.processes import free_port, running, wait_until_live
 
 EXPORT = "/v1/export/readings"
 WEB = ["granian", "--interface", "wsgi", "--factory", "--workers", "1", "--blocking-threads", "4", "--no-ws"]

@@ -10,8 +10,7 @@ import pytest
 
 from models.readings import decode_entry
 from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable
-from tests.access.test_keys import bearer
-from tests.conftest import ago, meter, vehicle
+from tests.factories import ago, bearer, meter, vehicle
 from webapp import create_app
 from webapp.http.metrics import READINGS_ACCEPTED, READINGS_REJECTED, REQUEST_SECONDS, REQUESTS_REFUSED
 from webapp.ingest import fast_door as express

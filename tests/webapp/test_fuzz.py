@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.readings import decode_entry
 from models.stream.entry_ids import EntryId
-from tests.conftest import meter, vehicle
+from tests.factories import meter, vehicle
 from webapp.ingest.views import PATHS
 
 DOCUMENTED = {200, 201, 202, 400, 411, 413, 415, 422}

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from models.readings import decode_entry
-from tests.conftest import ago, meter, vehicle
+from tests.factories import ago, meter, vehicle
 from webapp.ingest.views import PATHS
 
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import validate as validate_document
 
 from models.analytics.money.tariffs import Tariff, put_tariff
 from models.analytics.sessions import start_session
-from tests.conftest import ago, meter, stamp, vehicle
+from tests.factories import ago, meter, stamp, vehicle
 
 MAPPING = "/v1/analytics/vehicle-mapping"
 METHODS = {"get", "post", "put", "patch", "delete"}

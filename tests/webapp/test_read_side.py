@@ -11,7 +11,7 @@ import pytest
 
 from devstack import postgres_server, server
 from models.resources import connect_web
-from tests.conftest import meter
+from tests.factories import meter
 from webapp.http.resources import FAILURES_TO_OPEN, PROBE_AFTER_SECONDS, new_breaker
 
 URL = "/v1/analytics/performance/V001"

@@ -10,8 +10,7 @@ import urllib3
 from hypothesis import strategies as st
 
 from models.settings import load_settings
-from tests.conftest import meter, vehicle
-from tests.webapp.test_http_server import port  # noqa: F401 - a fixture
+from tests.factories import meter, vehicle
 from webapp.http.paging import encode_cursor
 from webapp.openapi.document import build_document
 

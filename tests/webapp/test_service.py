@@ -4,7 +4,7 @@ import pytest
 
 from models.resources import Resources
 from models.stream.telemetry import TelemetryStream
-from tests.conftest import meter
+from tests.factories import meter
 
 
 def test_the_service_says_who_it_is(client):

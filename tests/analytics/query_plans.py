@@ -1,0 +1,10 @@
+"""What Postgres plans, for tests that hold a query to its index."""
+
+from collections.abc import Iterator
+
+
+def plan_nodes(node: dict) -> Iterator[dict]:
+    """The node and all below it."""
+    yield node
+    for child in node.get("Plans", []):
+        yield from plan_nodes(child)
