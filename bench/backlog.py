@@ -17,7 +17,7 @@ SHARDS = 2  # of the engine, where no figure sets another number
 # Bytes on their way to Redis at a time; above it a pipeline is sent.
 PIPELINE_BYTES = 4 * 2**20
 
-Told = tuple[tuple[str, float, float], tuple[str, float, float, float]]  # what a meter, and its vehicle, tell
+PairValues = tuple[tuple[str, float, float], tuple[str, float, float, float]]  # of a meter and of its vehicle
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,31 @@ class Minutes:
         minute, block = divmod(n, self.blocks)
         moment = self.start + timedelta(minutes=minute)
         at = to_microseconds(moment)
-        told = self._told(block, moment.hour * fleet.SHIFTS // 24)
-        meters = [MeterReading(name, at, ac, voltage) for (name, ac, voltage), _ in told]
-        vehicles = [VehicleReading(name, at, dc, heat, soc) for _, (name, dc, heat, soc) in told]
+        values = self._block_values(block, moment.hour * fleet.SHIFTS // 24)
+        meters = [MeterReading(name, at, ac, voltage) for (name, ac, voltage), _ in values]
+        vehicles = [VehicleReading(name, at, dc, heat, soc) for _, (name, dc, heat, soc) in values]
         return encode_entry(Entry(meters, vehicles, uuid.uuid4().hex))
 
     @cache  # noqa: B019 - lives as long as what is filled with it
-    def _told(self, block: int, shift: int) -> list[Told]:
+    def _block_values(self, block: int, shift: int) -> list[PairValues]:
         half = self.size // 2
         return [self._pair(pair, shift) for pair in range(block * half, block * half + half)]
 
-    def _pair(self, pair: int, shift: int) -> Told:
+    def _pair(self, pair: int, shift: int) -> PairValues:
         meter, vehicle = self.names(pair)
-        told = fleet.said(pair, shift)
-        return (meter, told.ac, told.voltage), (vehicle, told.dc, told.temperature, told.soc)
+        values = fleet.values_for(pair, shift)
+        return (meter, values.ac, values.voltage), (vehicle, values.dc, values.temperature, values.soc)
 
 
 def single_entries(count: int) -> Iterable[bytes]:
     """Entries of one reading each, of now, of one device of the fleet after the other."""
     at = to_microseconds(datetime.now(UTC))
-    told = [fleet.said(pair, 0) for pair in range(fleet.PAIRS)]
+    shift_values = [fleet.values_for(pair, 0) for pair in range(fleet.PAIRS)]
     for n in range(count):
         pair, is_vehicle = divmod(n % fleet.DEVICES, 2)
-        said = told[pair]
-        meters = [] if is_vehicle else [MeterReading(fleet.meter_id(pair), at + n, said.ac, said.voltage)]
-        vehicles = [VehicleReading(fleet.vehicle_id(pair), at + n, said.dc, said.temperature, said.soc)]
+        values = shift_values[pair]
+        meters = [] if is_vehicle else [MeterReading(fleet.meter_id(pair), at + n, values.ac, values.voltage)]
+        vehicles = [VehicleReading(fleet.vehicle_id(pair), at + n, values.dc, values.temperature, values.soc)]
         yield encode_entry(Entry(meters, vehicles if is_vehicle else [], uuid.uuid4().hex))
 
 

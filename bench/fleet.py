@@ -28,8 +28,8 @@ def vehicle_id(pair: int) -> str:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a pair's devices tell in one shift: kWh a minute, volts, °C, percent."""
+class ShiftValues:
+    """What a pair's devices report in one shift: kWh a minute, volts, °C, percent."""
 
     ac: float
     dc: float
@@ -38,11 +38,11 @@ class Said:
     soc: float
 
 
-def said(pair: int, shift: int) -> Said:
+def values_for(pair: int, shift: int) -> ShiftValues:
     draw = random.Random(pair * SHIFTS + shift)
     efficiency = 0.74 + 0.22 * random.Random(pair).random()
     dc = round(0.3 + 0.7 * draw.random(), 4) if shift in CHARGING else 0.0
-    return Said(
+    return ShiftValues(
         ac=round(dc / efficiency + 0.0005, 5),
         dc=dc,
         voltage=round(228 + 6 * draw.random(), 1),
@@ -52,17 +52,15 @@ def said(pair: int, shift: int) -> Said:
 
 
 def meter_json(pair: int, shift: int, timestamp: str) -> str:
-    told = said(pair, shift)
-    return (
-        f'{{"meterId":"{meter_id(pair)}","kwhConsumedAc":{told.ac},"voltage":{told.voltage},"timestamp":"{timestamp}"}}'
-    )
+    v = values_for(pair, shift)
+    return f'{{"meterId":"{meter_id(pair)}","kwhConsumedAc":{v.ac},"voltage":{v.voltage},"timestamp":"{timestamp}"}}'
 
 
 def vehicle_json(pair: int, shift: int, timestamp: str) -> str:
-    told = said(pair, shift)
+    v = values_for(pair, shift)
     return (
-        f'{{"vehicleId":"{vehicle_id(pair)}","kwhDeliveredDc":{told.dc},"batteryTemp":{told.temperature},'
-        f'"soc":{told.soc},"timestamp":"{timestamp}"}}'
+        f'{{"vehicleId":"{vehicle_id(pair)}","kwhDeliveredDc":{v.dc},"batteryTemp":{v.temperature},'
+        f'"soc":{v.soc},"timestamp":"{timestamp}"}}'
     )
 
 

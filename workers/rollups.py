@@ -8,7 +8,7 @@ import structlog
 from kombu.exceptions import OperationalError
 from psycopg_pool import PoolTimeout
 
-from models.analytics.rollups.watermark import steps
+from models.analytics.rollups.watermark import roll_up_steps
 from workers.app import app, current_resources
 
 log = structlog.get_logger()
@@ -26,7 +26,9 @@ def roll_up() -> None:
     give_up_at = time.monotonic() + TICK_SECONDS
     try:
         with resources.database.connection() as connection:
-            work = steps(connection, now=datetime.now(UTC), heartbeat_seconds=resources.settings.heartbeat_seconds)
+            work = roll_up_steps(
+                connection, now=datetime.now(UTC), heartbeat_seconds=resources.settings.heartbeat_seconds
+            )
             is_behind = any(time.monotonic() > give_up_at for _ in work)
     except (psycopg.Error, PoolTimeout) as error:
         # A step is a transaction: what it had begun is as it was, and beat asks again.

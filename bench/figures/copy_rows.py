@@ -55,10 +55,10 @@ def _copy(connection: psycopg.Connection, copy_minute: Callable[[int, int], None
 
 
 def _encoded(connection: psycopg.Connection) -> Callable[[int, int], None]:
-    told = [fleet.said(pair, 0) for pair in range(fleet.PAIRS)]
+    pairs = [fleet.values_for(pair, 0) for pair in range(fleet.PAIRS)]
     kinds = (
-        (METERS, _fragments(fleet.meter_id, [(t.ac, t.voltage) for t in told])),
-        (VEHICLES, _fragments(fleet.vehicle_id, [(t.dc, t.temperature, t.soc) for t in told])),
+        (METERS, _fragments(fleet.meter_id, [(t.ac, t.voltage) for t in pairs])),
+        (VEHICLES, _fragments(fleet.vehicle_id, [(t.dc, t.temperature, t.soc) for t in pairs])),
     )
 
     def copy_minute(recorded: int, received: int) -> None:
@@ -81,10 +81,10 @@ def _fragments(device_id: Callable[[int], str], values: list[tuple[float, ...]])
 
 
 def _row_by_row(connection: psycopg.Connection) -> Callable[[int, int], None]:
-    told = [fleet.said(pair, 0) for pair in range(fleet.PAIRS)]
+    pairs = [fleet.values_for(pair, 0) for pair in range(fleet.PAIRS)]
     kinds = (
-        (METERS, METER_TYPES, [(fleet.meter_id(n), (t.ac, t.voltage)) for n, t in enumerate(told)]),
-        (VEHICLES, VEHICLE_TYPES, [(fleet.vehicle_id(n), (t.dc, t.temperature, t.soc)) for n, t in enumerate(told)]),
+        (METERS, METER_TYPES, [(fleet.meter_id(n), (v.ac, v.voltage)) for n, v in enumerate(pairs)]),
+        (VEHICLES, VEHICLE_TYPES, [(fleet.vehicle_id(n), (v.dc, v.temperature, v.soc)) for n, v in enumerate(pairs)]),
     )
 
     def copy_minute(recorded: int, received: int) -> None:

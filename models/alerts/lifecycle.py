@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from models.access.bindings import Binding, bound_to
-from models.alerts.outbox import OPENED, RESOLVED, tell
+from models.alerts.outbox import OPENED, RESOLVED, enqueue_deliveries
 from models.alerts.rules import (
     BATTERY_TEMPERATURE,
     EFFICIENCY,
@@ -89,7 +89,7 @@ def evaluate(
             changes = cursor.execute(_EVALUATE.format(rule=rule), values | {"kind": kind}).fetchall()
             events = [(RESOLVED if alert["state"] == OVER else OPENED, alert) for alert in changes]
             if settings.alert_webhook_url:
-                tell(connection, [(event, alert["id"], shown(alert)) for event, alert in events])
+                enqueue_deliveries(connection, [(event, alert["id"], shown(alert)) for event, alert in events])
         resolved = sum(event == RESOLVED for event, _ in events)
         found[kind] = Evaluated(len(events) - resolved, resolved)
     return found

@@ -33,7 +33,7 @@ class Delivery(NamedTuple):
     attempts: int  # this one included
 
 
-def tell(connection: psycopg.Connection, events: Iterable[tuple[str, int, dict]]) -> None:
+def enqueue_deliveries(connection: psycopg.Connection, events: Iterable[tuple[str, int, dict]]) -> None:
     """Puts down (event, alert id, alert as shown), to be sent once the caller's transaction is committed."""
     connection.cursor().executemany(
         """insert into alert_deliveries (event_id, alert_id, event, payload) values (%s, %s, %s, %s::jsonb)""",

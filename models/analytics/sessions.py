@@ -8,12 +8,12 @@ import psycopg
 from psycopg.rows import class_row
 
 from models.access.bindings import Binding, bound_to
-from models.analytics.energy.feeds import Asked
+from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import Performance, get_performances
 from models.analytics.energy.registers import instants
 from models.analytics.money.costs import Cost, get_costs
 from models.readings import VEHICLE
-from models.storage.stale_marks import mark_feed
+from models.storage.stale_marks import mark_feed_stale
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def start_session(
             )
             .fetchone()
         )
-        mark_feed(connection, vehicle_id, meter_id, started_at, None)
+        mark_feed_stale(connection, vehicle_id, meter_id, started_at, None)
     return new, True
 
 
@@ -103,7 +103,7 @@ def end_session(connection: psycopg.Connection, session_id: int, ended_at: datet
             )
             .fetchone()
         )
-        mark_feed(connection, found.vehicle_id, found.meter_id, ended_at, None)
+        mark_feed_stale(connection, found.vehicle_id, found.meter_id, ended_at, None)
     return ended
 
 
@@ -157,7 +157,7 @@ def _cursor(connection: psycopg.Connection) -> psycopg.Cursor[Session]:
 
 
 @dataclass(frozen=True)
-class Told:
+class SessionReport:
     """A session, its energy and what it cost; the states of charge are the first and the last known within it."""
 
     session: Session
@@ -167,12 +167,12 @@ class Told:
     soc_to: float | None
 
 
-# By vehicle_readings_history_covering, from either end, no further than to the first reading that told one.
-_WITHIN = ["asked.vehicle_id", ["%(start)s", "asked.starts"], ["%(end)s", "asked.ends"], ["soc"]]
+# By vehicle_readings_history_covering, from either end, no further than to the first reading with one.
+_WITHIN = ["query.vehicle_id", ["%(start)s", "query.starts"], ["%(end)s", "query.ends"], ["soc"]]
 _SOC = f"""
 select first.soc, last.soc
 from unnest(%(vehicle_ids)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
-  with ordinality as asked (vehicle_id, starts, ends, place)
+  with ordinality as query (vehicle_id, starts, ends, place)
 left join lateral (
   select soc from {instants(VEHICLE, *_WITHIN, oldest_first=True)} as instant
   where soc is not null order by recorded_at limit 1
@@ -185,23 +185,23 @@ order by place
 """
 
 
-def tell(
+def report_sessions(
     connection: psycopg.Connection, sessions: Sequence[Session], now: datetime, *, heartbeat_seconds: int
-) -> list[Told]:
+) -> list[SessionReport]:
     """What each session took in and cost, as of now, in the order given; from history, all in a few statements."""
     if not sessions:
         return []
-    asked = [Asked(s.vehicle_id, s.started_at, s.until(now), s.meter_id) for s in sessions]
-    performances = get_performances(connection, asked, heartbeat_seconds=heartbeat_seconds)
-    costs = get_costs(connection, asked, heartbeat_seconds=heartbeat_seconds)
+    queries = [EnergyQuery(s.vehicle_id, s.started_at, s.until(now), s.meter_id) for s in sessions]
+    performances = get_performances(connection, queries, heartbeat_seconds=heartbeat_seconds)
+    costs = get_costs(connection, queries, heartbeat_seconds=heartbeat_seconds)
     soc = connection.execute(
         _SOC,
         {
-            "vehicle_ids": [a.vehicle_id for a in asked],
-            "starts": [a.start for a in asked],
-            "ends": [a.end for a in asked],
-            "start": min(a.start for a in asked),
-            "end": max(a.end for a in asked),
+            "vehicle_ids": [a.vehicle_id for a in queries],
+            "starts": [a.start for a in queries],
+            "ends": [a.end for a in queries],
+            "start": min(a.start for a in queries),
+            "end": max(a.end for a in queries),
         },
     ).fetchall()
-    return [Told(*told[:3], *told[3]) for told in zip(sessions, performances, costs, soc, strict=True)]
+    return [SessionReport(*rows[:3], *rows[3]) for rows in zip(sessions, performances, costs, soc, strict=True)]

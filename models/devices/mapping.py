@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from models.access.bindings import Binding, bound_to
-from models.storage.stale_marks import mark_feed
+from models.storage.stale_marks import mark_feed_stale
 
 # An open end is an infinity in the table and None outside: Python's datetime has no infinity.
 _COLUMNS = """vehicle_id, meter_id, nullif(valid_from, '-infinity') as valid_from,
@@ -65,7 +65,7 @@ def map_vehicle(
                     returning {_COLUMNS}""",
                 pair,
             ).fetchone()
-        mark_feed(connection, vehicle_id, meter_id, new["valid_from"], new["valid_to"])
+        mark_feed_stale(connection, vehicle_id, meter_id, new["valid_from"], new["valid_to"])
     return new, True
 
 
@@ -82,7 +82,7 @@ def _end_at(connection: psycopg.Connection, mapping: dict, valid_to: datetime | 
         )
     before = mapping["valid_to"]
     longer = (valid_to, None) if before is None else sorted((before, valid_to))
-    mark_feed(connection, mapping["vehicle_id"], mapping["meter_id"], *longer)
+    mark_feed_stale(connection, mapping["vehicle_id"], mapping["meter_id"], *longer)
     return mapping | {"valid_to": valid_to}
 
 
@@ -107,7 +107,7 @@ def end_mapping(connection: psycopg.Connection, vehicle_id: str, meter_id: str, 
             pair,
         ).fetchall()
         if ended:
-            mark_feed(connection, vehicle_id, meter_id, at, None)
+            mark_feed_stale(connection, vehicle_id, meter_id, at, None)
     return ended
 
 

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from models.access.bindings import Binding, bound_to
 from models.readings import Kind
-from models.storage.stale_marks import mark
+from models.storage.stale_marks import mark_stale
 
 # By column, what holds where nothing was said.
 DEFAULTS = {"register": "interval", "heartbeat_seconds": None, "name": None, "site": None, "rated_power_kw": None}
@@ -44,7 +44,7 @@ def set_device(
         )
         known = before or DEFAULTS
         if any(row[column] != known[column] for column in _CHANGES_ENERGY):
-            mark(connection, kind.name, [device_id], None, None)
+            mark_stale(connection, kind.name, [device_id], None, None)
     return row, before is None
 
 

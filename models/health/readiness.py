@@ -207,10 +207,10 @@ def _check_rollups(snapshot: Snapshot) -> Check:
     if state is None:
         return _NO_SCHEMA
     if state.watermark is None:
-        return warning("nothing is rolled up yet", marks=state.marks)
+        return warning("nothing is rolled up yet", staleMarks=state.stale_marks)
     age = max(0.0, (snapshot.postgres.now - state.watermark).total_seconds())
-    figures = {"watermarkAgeSeconds": round(age), "marks": state.marks}
+    figures = {"watermarkAgeSeconds": round(age), "staleMarks": state.stale_marks}
     still = (snapshot.postgres.now - state.moved_at).total_seconds() if state.moved_at else age
     if min(age, still) > ROLLUPS_STILL_SECONDS:
         return warning(f"the watermark stands still since {still:.0f} s, and is {age:.0f} s old", **figures)
-    return good(f"the watermark is {age:.0f} s old; {state.marks:,} marks wait", **figures)
+    return good(f"the watermark is {age:.0f} s old; {state.stale_marks:,} stale marks are pending", **figures)

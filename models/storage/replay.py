@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from models.readings import METER, VEHICLE, Kind, decode_entry, to_microseconds
 from models.storage.history import POSTGRES_EPOCH, REFUSED_AT_LEAST, MostlyRefused, Row, copy_history
 from models.storage.live import upsert_live
-from models.storage.stale_marks import mark_late
+from models.storage.stale_marks import mark_late_readings
 from models.storage.writer import store_entries
 from models.stream.entry_ids import parse_entry_id
 from models.stream.keys import FIELD
@@ -93,7 +93,7 @@ def _store_readings(connection: psycopg.Connection, kind: Kind, letters: list[di
         again = {refusal.index: refusal for refusal in copy_history(connection, kind, rows)}
         refused |= {chunk[index]["id"]: (refusal.reason, refusal.sqlstate) for index, refusal in again.items()}
         kept += [row for index, row in enumerate(rows) if index not in again]
-    mark_late(connection, [(kind, kept)])
+    mark_late_readings(connection, [(kind, kept)])
     upsert_live(connection, kind, kept)
     return refused
 

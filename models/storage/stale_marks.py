@@ -36,7 +36,7 @@ select (extract(epoch from marked_until - timestamptz '2000-01-01 00:00Z') * 100
 """
 
 
-def mark_late(connection: psycopg.Connection, batches: Iterable[tuple[Kind, Sequence[Row]]]) -> None:
+def mark_late_readings(connection: psycopg.Connection, batches: Iterable[tuple[Kind, Sequence[Row]]]) -> None:
     """Marks the hours of the history rows that come too late to be rolled up with the others, in their transaction.
 
     One mark an hour and kind. Where nothing is late, as nearly always, it costs one look.
@@ -71,7 +71,7 @@ def _mark_rows(connection: psycopg.Connection, kind: Kind, rows: Sequence[Row], 
     )
 
 
-def mark(
+def mark_stale(
     connection: psycopg.Connection, kind: str, device_ids: Sequence[str], start: datetime | None, end: datetime | None
 ) -> None:
     """Marks what was rolled up of the devices in [start, end), None: without bound, in the caller's transaction.
@@ -91,22 +91,22 @@ def mark(
     )
 
 
-def mark_feed(
+def mark_feed_stale(
     connection: psycopg.Connection, vehicle_id: str, meter_id: str, start: datetime | None, end: datetime | None
 ) -> None:
     """Who feeds whom changed in [start, end): marks the vehicle, and with the meter all others that it feeds."""
-    mark(connection, "vehicle", [vehicle_id], start, end)
-    mark(connection, "meter", [meter_id], start, end)
+    mark_stale(connection, "vehicle", [vehicle_id], start, end)
+    mark_stale(connection, "meter", [meter_id], start, end)
 
 
-def mark_everyone(connection: psycopg.Connection, kind: Kind, hour: datetime) -> None:
+def mark_all_devices(connection: psycopg.Connection, kind: Kind, hour: datetime) -> None:
     """Marks one hour of every device of the kind."""
     connection.execute(
         "insert into rollup_marks (kind, from_hour, to_hour) values (%s, %s, %s)", [kind.name, hour, hour + HOUR]
     )
 
 
-def announce(connection: psycopg.Connection, until: datetime, *, patience_seconds: float) -> bool:
+def require_marks_before(connection: psycopg.Connection, until: datetime, *, patience_seconds: float) -> bool:
     """From now on what is recorded before `until` is marked. `connection` must be in autocommit mode.
 
     True once nobody is left who may not know; False where that took too long, ask again later.

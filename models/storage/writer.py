@@ -12,7 +12,7 @@ from models.readings import METER, VEHICLE, Kind, decode_entry, to_datetime
 from models.storage.dead_letters import DeadLetter, store_dead_letters
 from models.storage.history import POSTGRES_EPOCH, Refused, Row, copy_history
 from models.storage.live import upsert_live
-from models.storage.stale_marks import mark_late
+from models.storage.stale_marks import mark_late_readings
 from models.stream.entry_ids import EntryId, received_at
 from models.stream.keys import FIELD
 from models.stream.telemetry import StreamEntry
@@ -89,7 +89,7 @@ def store_entries(connection: psycopg.Connection, shard: int, shards: int, entri
             letters += [_refused(shard, rows, refusal) for refusal in refused]
             kept.append(_without(rows.rows, refused))
     with step("stale_marks"):
-        mark_late(connection, [(rows.kind, left) for rows, left in zip(kinds, kept, strict=True)])
+        mark_late_readings(connection, [(rows.kind, left) for rows, left in zip(kinds, kept, strict=True)])
     # Live rows are shared between shards: touched last, so that their locks are held shortest.
     with step("live"):
         devices = sum(upsert_live(connection, rows.kind, left) for rows, left in zip(kinds, kept, strict=True))

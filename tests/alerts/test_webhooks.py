@@ -258,7 +258,7 @@ def test_waits_are_doubled_up_to_an_hour_and_end_after_a_week(battery, receiver,
 
 
 def test_an_event_is_there_when_its_alert_is_and_not_without(battery, database, monkeypatch):
-    monkeypatch.setattr("models.alerts.lifecycle.tell", lambda *_: 1 / 0)
+    monkeypatch.setattr("models.alerts.lifecycle.enqueue_deliveries", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         battery("V1", 70)
     assert database.execute("select count(*) from alerts").fetchone() == (0,)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from models.analytics.rollups.watermark import SETTLE_SECONDS, steps
+from models.analytics.rollups.watermark import WATERMARK_DELAY_SECONDS, roll_up_steps
 
 HEARTBEAT = 60
 
@@ -13,7 +13,9 @@ def roll_up(database: psycopg.Connection, until: datetime) -> None:
     """Moves the watermark to `until` and works off every mark, also of hours that would rest for a while."""
     for _ in range(2):  # the first run makes marks of its own
         database.execute("update rollup_marks set marked_at = marked_at - interval '1 hour'")
-        for _ in steps(database, now=until + timedelta(seconds=SETTLE_SECONDS), heartbeat_seconds=HEARTBEAT):
+        for _ in roll_up_steps(
+            database, now=until + timedelta(seconds=WATERMARK_DELAY_SECONDS), heartbeat_seconds=HEARTBEAT
+        ):
             pass
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.analytics.energy.feeds import Asked
+from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.fleet import costs as fleet_costs
 from models.analytics.fleet.costs import get_fleet_costs
 from models.analytics.money.costs import get_costs, to_cents
@@ -198,7 +198,7 @@ def test_costs_are_what_the_slow_computation_says(database, fleet, window, vehic
     for meter_id, tariff in tariffs.items():
         put_tariff(database, tariff)
         set_device(database, METER, meter_id, {"site": tariff.site})
-    found = get_costs(database, [Asked(vehicle_id, *window)], heartbeat_seconds=HEARTBEAT)[0]
+    found = get_costs(database, [EnergyQuery(vehicle_id, *window)], heartbeat_seconds=HEARTBEAT)[0]
     expected = slow_costs(fleet, tariffs, vehicle_id, *window)
     assert {cost.currency for cost in found} == expected.keys()
     for cost in found:
@@ -258,7 +258,7 @@ def test_decimals_cost_what_decimals_cost(database, readings, price):
             "insert into meter_readings_history values (%s, now(), %s, 230, 'M1')",
             [(BASE + timedelta(seconds=n), float(value)) for n, value in enumerate(values)],
         )
-    asked = Asked("V1", BASE, BASE + timedelta(days=1))
+    asked = EnergyQuery("V1", BASE, BASE + timedelta(days=1))
     [cost] = get_costs(database, [asked], heartbeat_seconds=60)[0]
     assert cost.kwh == sum(values)
     assert cost.energy == sum(values) * price
@@ -295,7 +295,7 @@ def test_the_fleet_costs_what_its_vehicles_cost(client, send, database, zone, wi
     [fleet] = get_fleet_costs(database, start, end, heartbeat_seconds=60)
     # 3 kWh at each of 0.30, 0.10, 0.10 and 0.30: 2.40; DC 1.5 kWh at each: 1.20.
     assert (fleet.currency, fleet.kwh, fleet.energy, fleet.delivered) == ("EUR", 12, Decimal("2.4"), Decimal("1.2"))
-    asked = [Asked(f"V00{number}", start, end) for number in (1, 2, 3)]
+    asked = [EnergyQuery(f"V00{number}", start, end) for number in (1, 2, 3)]
     alone = [cost for [cost] in get_costs(database, asked, heartbeat_seconds=60)]
     assert sum(cost.energy for cost in alone) == fleet.energy
     assert sum(cost.delivered for cost in alone) == fleet.delivered

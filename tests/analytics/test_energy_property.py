@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.analytics.energy.feeds import Asked
+from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import get_performance, get_performances
 from tests.analytics.drawn_fleets import HEARTBEAT, METERS, VEHICLES, fleets, moments, store_fleet, windows
 
@@ -40,7 +40,7 @@ def test_nothing_of_a_meter_is_lost_or_doubled(database, fleet, cuts):
     """Whatever the windows and whoever shares: the parts add up to what was counted while anybody was fed."""
     store_fleet(database, fleet)
     pieces = list(pairwise(cuts))
-    asked = [Asked(name, *piece) for name in VEHICLES for piece in pieces]
+    asked = [EnergyQuery(name, *piece) for name in VEHICLES for piece in pieces]
     parts = get_performances(database, asked, heartbeat_seconds=HEARTBEAT)
     for meter_id in METERS:
         given_out = sum(

@@ -188,7 +188,7 @@ def test_bad_questions_are_refused(client, query):
 def test_status_and_rebuild_by_command(runner, client, fleet, database):
     done = runner.invoke(args=["rollups", "status"])
     assert f"{NOON + timedelta(minutes=90):%Y-%m-%dT%H:%M:%SZ}" in done.output
-    assert "marks      0 waiting" in done.output
+    assert "stale marks  0 pending" in done.output
     before = ask(client)
     database.execute("update vehicle_hourly set kwh = kwh + 1, ac_kwh = 0")
     assert ask(client) != before

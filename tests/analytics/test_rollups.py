@@ -7,13 +7,13 @@ import psycopg
 import pytest
 
 from models.analytics.rollups import pending_marks as settling
-from models.analytics.rollups.watermark import get_state, rebuild, steps, target
+from models.analytics.rollups.watermark import get_state, rebuild, roll_up_steps, watermark_target
 from models.devices.settings import set_device
 from models.locks import Lock, take_lock
 from models.readings import METER, Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
 from models.storage import partitions
 from models.storage import stale_marks as marks
-from models.storage.stale_marks import announce, mark
+from models.storage.stale_marks import mark_stale, require_marks_before
 from models.storage.writer import store_entries
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
@@ -44,7 +44,7 @@ def store(connection, number: int, meters=(), vehicles=()) -> None:
 
 
 def test_the_watermark_is_a_whole_minute_behind_the_clock():
-    assert target(NOON + timedelta(minutes=5, seconds=59)) == NOON + timedelta(minutes=4)
+    assert watermark_target(NOON + timedelta(minutes=5, seconds=59)) == NOON + timedelta(minutes=4)
 
 
 def test_the_first_run_rolls_up_all_of_history(database, send):
@@ -53,7 +53,7 @@ def test_the_first_run_rolls_up_all_of_history(database, send):
     assert get_state(database).watermark is None
     roll_up(database, NOON + timedelta(minutes=30))
     state = get_state(database)
-    assert (state.watermark, state.marks) == (NOON + timedelta(minutes=30), 0)
+    assert (state.watermark, state.stale_marks) == (NOON + timedelta(minutes=30), 0)
     assert rolled(database, "meter") == {
         ("M001", old.replace(minute=0)): (3, 1, 0, 230),
         ("M001", NOON): (2, 1, 0, 230),
@@ -84,7 +84,7 @@ def test_one_process_at_a_time_does_a_step(database, resources):
 def test_the_task_brings_the_watermark_to_the_clock(database, broker):
     begin_at(database, datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 3 * HOUR)
     tasks.roll_up()
-    assert get_state(database).watermark >= target(datetime.now(UTC)) - timedelta(minutes=1)
+    assert get_state(database).watermark >= watermark_target(datetime.now(UTC)) - timedelta(minutes=1)
     assert broker.llen("maintenance") == 0
 
 
@@ -134,10 +134,10 @@ def test_many_late_devices_of_an_hour_are_one_mark_that_rests_while_it_is_loaded
     begin_at(database, NOON)
     send(*(meter(f"M{n}", at=NOON - HOUR) for n in range(3)))
     assert marked(database) == [("meter", None, NOON - HOUR, NOON)]
-    list(steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
+    list(roll_up_steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
     assert rolled(database, "meter") == {}
     database.execute("update rollup_marks set marked_at = now() - interval '6 s'")
-    list(steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
+    list(roll_up_steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
     assert len(rolled(database, "meter")) == 3
 
 
@@ -148,8 +148,8 @@ def test_a_mark_that_is_too_much_for_a_step_is_worked_off_in_several(database, s
     roll_up(database, NOON)
     database.execute("update vehicle_hourly set kwh = -1")
     monkeypatch.setattr(settling, "DEVICE_HOURS_PER_STEP", 10)
-    mark(database, "vehicle", names, None, None)
-    work = steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT)
+    mark_stale(database, "vehicle", names, None, None)
+    work = roll_up_steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT)
     next(work), next(work)
     assert 0 < len(marked(database)[0][1]) < 50
     list(work)
@@ -175,7 +175,7 @@ def test_roll_ups_of_history_that_was_dropped_stay(database, send):
     before = rolled(database, "vehicle")
     assert len(before) == 2
     database.execute("truncate meter_readings_history_older, vehicle_readings_history_older")
-    mark(database, "vehicle", ["V001"], None, None)
+    mark_stale(database, "vehicle", ["V001"], None, None)
     roll_up(database, NOON + HOUR)
     list(rebuild(database, None, None, heartbeat_seconds=HEARTBEAT))
     assert rolled(database, "vehicle") == before
@@ -198,7 +198,7 @@ def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, 
     draining = threading.Thread(target=drain)
     draining.start()
     assert is_stored.wait(20)
-    assert not announce(database, NOON + HOUR, patience_seconds=0.1), "the drain is not waited for"
+    assert not require_marks_before(database, NOON + HOUR, patience_seconds=0.1), "the drain is not waited for"
     roll_up_gives_up(database)
     # One that begins now knows, and is not held up by the one who waits.
     with resources.database.connection() as other, other.transaction():
@@ -212,7 +212,7 @@ def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, 
 
 def roll_up_gives_up(database) -> None:
     """The watermark stays where it is as long as a transaction is there that may not know of its move."""
-    list(steps(database, now=NOON + HOUR + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
+    list(roll_up_steps(database, now=NOON + HOUR + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
     assert get_state(database).watermark == NOON
 
 
@@ -233,7 +233,7 @@ def test_drains_and_roll_ups_at_once_miss_nothing(database, resources):
             while not stop.is_set():
                 minute = min(minute + 1, 60)
                 now = NOON + timedelta(minutes=minute, seconds=60)
-                list(steps(connection, now=now, heartbeat_seconds=HEARTBEAT))
+                list(roll_up_steps(connection, now=now, heartbeat_seconds=HEARTBEAT))
 
     threads = [threading.Thread(target=drain, args=[shard]) for shard in (1, 2)]
     rolling = threading.Thread(target=advance)
@@ -270,6 +270,6 @@ def test_a_register_that_is_set_counts_what_was_rolled_up_anew(database, send):
     send(*(meter(at=NOON + n * HOUR, kwhConsumedAc=kwh) for n, kwh in ((-3, 100), (0, 110))))
     roll_up(database, NOON + HOUR)
     set_device(database, METER, "M001", {"register": "cumulative"})
-    assert get_state(database).marks == 1
+    assert get_state(database).stale_marks == 1
     roll_up(database, NOON + HOUR)
     assert {hour: row[0] for (_, hour), row in rolled(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from models.devices.settings import set_device
 from models.readings import KINDS, Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
-from models.storage.stale_marks import mark_feed
+from models.storage.stale_marks import mark_feed_stale
 from models.storage.writer import store_entries
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
@@ -141,7 +141,7 @@ class World:
         pair = [value for value in values if value in (*VEHICLES, *METERS)]
         with self.database.transaction():
             if self.database.execute(query, values).rowcount:
-                mark_feed(self.database, *pair, *span)
+                mark_feed_stale(self.database, *pair, *span)
 
     def slow(self, kind: str) -> dict:
         hours = [BASE.replace(minute=0) + n * HOUR for n in range(-2, MINUTES // 60 + 1)]

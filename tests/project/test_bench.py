@@ -125,12 +125,12 @@ def test_what_the_raw_copy_sends_arrives(database):
         "select count(*), count(distinct meter_id), min(recorded_at), max(received_at) from meter_readings_history"
     ).fetchone()
     assert rows == (fleet.PAIRS, fleet.PAIRS, recorded, received)
-    said = fleet.said(7, 0)
+    values = fleet.values_for(7, 0)
     row = database.execute(
         "select kwh_delivered_dc, battery_temp, soc from vehicle_readings_history where vehicle_id = %s",
         [fleet.vehicle_id(7)],
     ).fetchone()
-    assert row == (said.dc, said.temperature, said.soc)
+    assert row == (values.dc, values.temperature, values.soc)
 
 
 # ── The client that keeps to a rate ──────────────────────────────────────────────────────────────────────────

@@ -10,8 +10,8 @@ from marshmallow import ValidationError, fields, validate
 
 from models.analytics.fleet import summary as fleet
 from models.analytics.fleet.costs import get_fleet_costs
-from models.analytics.fleet.summary import ORDERS, Question, Totals, VehicleTotals, Window
-from models.analytics.fleet.trend import gather, list_hours
+from models.analytics.fleet.summary import ORDERS, FleetQuery, Totals, VehicleTotals, Window
+from models.analytics.fleet.trend import fill_buckets, list_hourly
 from models.analytics.rollups.watermark import RollupState, get_state
 from webapp.analytics.tariffs import present_costs
 from webapp.http.auth import binding
@@ -63,19 +63,19 @@ class FleetVehiclesSchema(PageSchema):
 def show_fleet():
     query = FleetSchema().load(request.args)
     silent_since = datetime.now(UTC) - timedelta(seconds=current_resources().settings.offline_after_seconds)
-    with _asking(query["window"]) as (connection, state, question):
-        totals = fleet.get_totals(connection, question)
-        offline = fleet.count_offline(connection, question, silent_since)
+    with _asking(query["window"]) as (connection, state, fleet_query):
+        totals = fleet.get_totals(connection, fleet_query)
+        offline = fleet.count_offline(connection, fleet_query, silent_since)
         costs = get_fleet_costs(
             connection,
-            question.window.start,
-            question.window.end,
-            heartbeat_seconds=question.heartbeat_seconds,
-            bound=question.bound("vehicle_id"),
-            values=question.values,
+            fleet_query.window.start,
+            fleet_query.window.end,
+            heartbeat_seconds=fleet_query.heartbeat_seconds,
+            bound=fleet_query.bound("vehicle_id"),
+            values=fleet_query.values,
         )
     return {
-        **_header(state, question.window),
+        **_header(state, fleet_query.window),
         **_totals(totals),
         **(present_costs([]) | {"costs": None} if costs is None else present_costs(costs)),
         "offline": {"vehicles": offline["vehicle"], "meters": offline["meter"]},
@@ -86,11 +86,11 @@ def show_fleet():
 @bp.get("/trend")
 def show_trend():
     query = TrendSchema().load(request.args)
-    with _asking(query["window"]) as (connection, state, question):
-        hours = list_hours(connection, question)
-    buckets = gather(hours, question.window, BUCKETS[query["bucket"]])
+    with _asking(query["window"]) as (connection, state, fleet_query):
+        hours = list_hourly(connection, fleet_query)
+    buckets = fill_buckets(hours, fleet_query.window, BUCKETS[query["bucket"]])
     return {
-        **_header(state, question.window),
+        **_header(state, fleet_query.window),
         "bucket": query["bucket"],
         "items": [
             {
@@ -111,30 +111,30 @@ def show_trend():
 def list_vehicles():
     query = FleetVehiclesSchema().load(request.args)
     after = decode_cursor(query["cursor"], int, float, str)
-    with _asking(query["window"], seconds=after[0] if after else None) as (connection, state, question):
+    with _asking(query["window"], seconds=after[0] if after else None) as (connection, state, fleet_query):
         found = fleet.list_vehicles(
             connection,
-            question,
+            fleet_query,
             sort=query["sort"],
             status=query["status"],
             after=after[1:] if after else None,
             limit=query["limit"] + 1,
         )
-    ends = int(question.window.end.timestamp())
+    ends = int(fleet_query.window.end.timestamp())
     found, following = page(found, query["limit"], lambda last: (ends, last.rank, last.vehicle_id))
-    return {**_header(state, question.window), "items": [_vehicle(one) for one in found], "next": following}
+    return {**_header(state, fleet_query.window), "items": [_vehicle(one) for one in found], "next": following}
 
 
 @contextmanager
-def _asking(window: str, seconds: int | None = None) -> Iterator[tuple[psycopg.Connection, RollupState, Question]]:
+def _asking(window: str, seconds: int | None = None) -> Iterator[tuple[psycopg.Connection, RollupState, FleetQuery]]:
     """A connection on which everything is of one moment, and the question; `seconds`: when the first page's ended."""
     settings = current_resources().settings
-    with database() as connection, fleet.one_moment(connection):
+    with database() as connection, fleet.consistent_read(connection):
         state = get_state(connection)
         yield (
             connection,
             state,
-            Question(
+            FleetQuery(
                 fleet.window(_end(state, seconds), WINDOWS[window]) if state.watermark else _nothing(),
                 settings.alert_threshold,
                 settings.heartbeat_seconds,
@@ -163,7 +163,7 @@ def _header(state: RollupState, window: Window) -> dict:
     return {
         "window": {"from": window.start, "to": window.end},
         "watermark": state.watermark,
-        "recomputing": state.marks,
+        "recomputing": state.stale_marks,
     }
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, request
 
-from models.analytics.energy.feeds import Asked
+from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import Performance, get_performance
 from models.analytics.money.costs import get_costs
 from models.settings import Settings
@@ -74,7 +74,7 @@ def _performance(vehicle_id: str):
     with database() as connection:
         heartbeat = {"heartbeat_seconds": current_resources().settings.heartbeat_seconds}
         performance = get_performance(connection, vehicle_id, start, end, **heartbeat)
-        costs = get_costs(connection, [Asked(vehicle_id, start, end)], **heartbeat)[0]
+        costs = get_costs(connection, [EnergyQuery(vehicle_id, start, end)], **heartbeat)[0]
     if not performance.known:
         raise ApiError(404, "Vehicle not found")
     return performance, costs, start, end

@@ -9,12 +9,12 @@ from models.analytics.sessions import (
     Session,
     SessionEnded,
     SessionOpen,
-    Told,
+    SessionReport,
     end_session,
     get_session,
     list_sessions,
+    report_sessions,
     start_session,
-    tell,
 )
 from webapp.analytics.tariffs import present_costs
 from webapp.http.auth import binding, require_devices
@@ -169,11 +169,12 @@ def _iso(moment: datetime) -> str:
 def _tell(connection, sessions: list[Session]) -> list[dict]:
     now = datetime.now(UTC)
     heartbeat_seconds = current_resources().settings.heartbeat_seconds
-    return [_present(told, now) for told in tell(connection, sessions, now, heartbeat_seconds=heartbeat_seconds)]
+    reports = report_sessions(connection, sessions, now, heartbeat_seconds=heartbeat_seconds)
+    return [_present(report, now) for report in reports]
 
 
-def _present(told: Told, now: datetime) -> dict:
-    session, performance = told.session, told.performance
+def _present(report: SessionReport, now: datetime) -> dict:
+    session, performance = report.session, report.performance
     efficiency = performance.efficiency
     return {
         "id": session.id,
@@ -186,10 +187,10 @@ def _present(told: Told, now: datetime) -> dict:
         "totalAcConsumption": round(performance.ac_kwh, 6) + 0.0,
         "totalDcDelivery": round(performance.dc_kwh, 6) + 0.0,
         "efficiencyRatio": None if efficiency is None else round(efficiency, 4) + 0.0,
-        "soc": {"from": told.soc_from, "to": told.soc_to},
+        "soc": {"from": report.soc_from, "to": report.soc_to},
         "shared": performance.shared,
         "dataPoints": performance.vehicle_points,
         "meterDataPoints": performance.meter_points,
         "implausible": performance.implausible,
-        **present_costs(told.costs),
+        **present_costs(report.costs),
     }

@@ -43,9 +43,9 @@ def status() -> None:
         click.echo("Nothing is rolled up yet; beat has a worker begin within 15 seconds.")
     else:
         age = (datetime.now(UTC) - state.watermark).total_seconds()
-        click.echo(f"watermark  {state.watermark:%Y-%m-%dT%H:%M:%SZ}, {age:,.0f} s ago")
-        click.echo(f"moved      {state.moved_at:%Y-%m-%dT%H:%M:%SZ}")
-    click.echo(f"marks      {state.marks:,} waiting")
+        click.echo(f"watermark    {state.watermark:%Y-%m-%dT%H:%M:%SZ}, {age:,.0f} s ago")
+        click.echo(f"moved        {state.moved_at:%Y-%m-%dT%H:%M:%SZ}")
+    click.echo(f"stale marks  {state.stale_marks:,} pending")
 
 
 @rollups.command()
@@ -65,7 +65,7 @@ def rebuild(start: datetime | None, end: datetime | None) -> None:
     if start and end and start >= end:
         raise click.BadParameter("must be after --from", param_hint="--to")
     with database() as (connection, settings):
-        hours = hourly.hours_to_rebuild(connection, start, end)
+        hours = hourly.list_rebuild_hours(connection, start, end)
         rows = 0
         with progress("Rebuilding", len(hours)) as show:
             computed = hourly.rebuild(connection, start, end, heartbeat_seconds=settings.heartbeat_seconds)

@@ -7,7 +7,7 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import class_row
 
-from models.analytics.energy.feeds import ATTRIBUTED, Asked, asked_values
+from models.analytics.energy.feeds import ATTRIBUTED, EnergyQuery, query_values
 from models.analytics.energy.registers import increments, instants
 from models.readings import METER, VEHICLE
 
@@ -56,10 +56,10 @@ class Performance:
 # feeds_of (models/schema/analytics.py) melts overlapping feeds of one pair into spans: nothing is counted twice.
 _ALONE = """
 with feeds as materialized (
-  select *, {asked} as asked from feeds_of(%(vehicle_id)s, %(start)s, %(end)s)
+  select *, {is_scanned} as is_scanned from feeds_of(%(vehicle_id)s, %(start)s, %(end)s)
 ),
 span as (
-  select unnest(meters) as meter_id, unnest(starts) as starts, unnest(ends) as ends from feeds where asked
+  select unnest(meters) as meter_id, unnest(starts) as starts, unnest(ends) as ends from feeds where is_scanned
 ),
 fed as (
   select coalesce(array_agg(meter_id order by meter_id), '{{}}') as meters,
@@ -92,14 +92,14 @@ from feeds, vehicle, fed
 _OF_METER = (METER, "span.meter_id", ["%(start)s", "span.starts"], ["%(end)s", "span.ends"])
 _OF_VEHICLE = (VEHICLE, "%(vehicle_id)s", ["%(start)s"], ["%(end)s"], ["battery_temp"])
 PLAIN_PERFORMANCE = _ALONE.format(
-    asked="plain and not shared",
+    is_scanned="plain and not shared",
     of_meter=instants(*_OF_METER),
-    of_vehicle=instants(*_OF_VEHICLE, more="(select asked from feeds)"),
+    of_vehicle=instants(*_OF_VEHICLE, more="(select is_scanned from feeds)"),
     kwh="value",
     implausible="0",
 )
 COUNTED_PERFORMANCE = _ALONE.format(
-    asked="not shared",
+    is_scanned="not shared",
     of_meter=increments(*_OF_METER),
     of_vehicle=increments(*_OF_VEHICLE),
     kwh="kwh",
@@ -123,23 +123,23 @@ fed as (
   group by number
 )
 select
-  exists (select from vehicle_readings_live as live where live.vehicle_id = asked.vehicle_id) as known,
-  coalesce((select heartbeat_seconds from devices where kind = 'vehicle' and device_id = asked.vehicle_id),
+  exists (select from vehicle_readings_live as live where live.vehicle_id = query.vehicle_id) as known,
+  coalesce((select heartbeat_seconds from devices where kind = 'vehicle' and device_id = query.vehicle_id),
            %(heartbeat_seconds)s)::int as heartbeat_seconds,
   vehicle.dc as dc_kwh, vehicle.temperature, vehicle.points as vehicle_points,
   coalesce(fed.meters, '{{}}') as meters, coalesce(fed.kwh, '{{}}') as meters_kwh,
   coalesce(fed.points, '{{}}') as meters_points, coalesce(fed.shared, '{{}}') as meters_shared,
   (vehicle.implausible + coalesce(fed.implausible, 0))::int8 as implausible
-from asked
+from query
 cross join lateral (
   select coalesce(sum(kwh), 0) as dc, avg(battery_temp) as temperature, count(*) as points,
          count(*) filter (where implausible) as implausible
   from {
-    increments(VEHICLE, "asked.vehicle_id", ["%(start)s", "asked.starts"], ["%(end)s", "asked.ends"], ["battery_temp"])
+    increments(VEHICLE, "query.vehicle_id", ["%(start)s", "query.starts"], ["%(end)s", "query.ends"], ["battery_temp"])
 } as increment
 ) as vehicle
 left join fed using (number)
-order by asked.number
+order by query.number
 """
 
 
@@ -156,7 +156,8 @@ def get_performance(
     if not found.is_plain and not found.is_shared:
         found = alone.execute(COUNTED_PERFORMANCE, values).fetchone()
     if found.is_shared:  # or became so between the two
-        return get_performances(connection, [Asked(vehicle_id, start, end)], heartbeat_seconds=heartbeat_seconds)[0]
+        queries = [EnergyQuery(vehicle_id, start, end)]
+        return get_performances(connection, queries, heartbeat_seconds=heartbeat_seconds)[0]
     return found
 
 
@@ -169,10 +170,10 @@ class _Alone(Performance):
 
 
 def get_performances(
-    connection: psycopg.Connection, asked: Sequence[Asked], *, heartbeat_seconds: int
+    connection: psycopg.Connection, queries: Sequence[EnergyQuery], *, heartbeat_seconds: int
 ) -> list[Performance]:
-    """The performance of each vehicle in its own window, in the order asked: all in one statement."""
-    if not asked:
+    """The performance of each vehicle in its own window, in the order of the queries: all in one statement."""
+    if not queries:
         return []
-    values = asked_values(asked, heartbeat_seconds)
+    values = query_values(queries, heartbeat_seconds)
     return connection.cursor(row_factory=class_row(Performance)).execute(PERFORMANCES, values).fetchall()

@@ -24,7 +24,7 @@ AVERAGED = {
 
 @dataclass(frozen=True)
 class Bucket:
-    """Energy in kWh; averages in the order of AVERAGED, None where nothing told the value."""
+    """Energy in kWh; averages in the order of AVERAGED, None where no reading has the value."""
 
     starts: datetime
     ends: datetime
@@ -42,7 +42,7 @@ class Series:
     buckets: list[Bucket]
 
 
-# `trusted`: when the roll-ups are taken at their word. A late reading also changes the increment of the next instant of
+# `trusted`: the hours in which the roll-ups are right. A late reading also changes the increment of the next instant of
 # a device that is not plain: up to the hour of that one nothing is trusted.
 # A year by day is one scan of {kind}_hourly's key and one of {kind}_readings_history_covering for each span that is
 # not trusted. The window stands in these as a value of its own, so that the planner prunes the days outside it.
@@ -78,13 +78,13 @@ part as (
   from {hourly} cross join trusted
   where {column} = %(device)s and hour >= %(start)s and hour < %(end)s and hour <@ trusted.during
 ),
-told as (
+by_bucket as (
   select place, sum(kwh) as kwh, sum(readings)::int as readings, sum(implausible)::int as implausible,
          array[{averages}] as averages
   from part group by place
 )
 select case when not isempty(during) then watermark end, place, kwh, readings, implausible, averages
-from trusted cross join state left join told on true
+from trusted cross join state left join by_bucket on true
 """
 
 
@@ -99,9 +99,9 @@ def _statement(kind: Kind) -> str:
         column=kind.device_column,
         not_plain=NOT_PLAIN,
         increments=increments(kind, "%(device)s", *bounds, columns),
-        from_reading=", ".join(f"{column}, ({column} is not null)::int as {column}_told" for column in columns),
+        from_reading=", ".join(f"{column}, ({column} is not null)::int as {column}_known" for column in columns),
         from_hour=", ".join(f"{total}, {number}" for _, total, number in averaged),
-        averages=", ".join(f"sum({column}) / nullif(sum({column}_told), 0)" for column in columns),
+        averages=", ".join(f"sum({column}) / nullif(sum({column}_known), 0)" for column in columns),
     )
 
 
@@ -125,7 +125,7 @@ def get_series(
         "heartbeat_seconds": heartbeat_seconds,
     }
     rows = connection.execute(_STATEMENTS[kind.name], values).fetchall()
-    told = {place: row for _, place, *row in rows}
+    by_place = {place: row for _, place, *row in rows}
     silent = (0.0, 0, 0, [None] * len(AVERAGED[kind.name]))
-    buckets = [Bucket(*span, *told.get(place, silent)) for place, span in enumerate(pairwise(edges), start=1)]
+    buckets = [Bucket(*span, *by_place.get(place, silent)) for place, span in enumerate(pairwise(edges), start=1)]
     return Series(rows[0][0], buckets)

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import psycopg
 
-from models.analytics.energy.feeds import Asked
+from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.money.costs import UNITS_A_KWH, Cost, by_currency, get_costs
 from models.analytics.money.tariffs import Tariff, get_tariffs, price_bands
 
@@ -129,9 +129,9 @@ def _from_history(connection, rows, end: datetime, heartbeat_seconds: int) -> It
     """An hour a statement, so that no more than its day is looked at."""
     by_hour = defaultdict(list)
     for vehicle_id, meter_id, hour, is_first in rows:
-        by_hour[hour].append((Asked(vehicle_id, hour, min(hour + HOUR, end), meter_id), is_first))
-    for asked in by_hour.values():
-        found = get_costs(connection, [question for question, _ in asked], heartbeat_seconds=heartbeat_seconds)
-        for costs, (_, is_first) in zip(found, asked, strict=True):
+        by_hour[hour].append((EnergyQuery(vehicle_id, hour, min(hour + HOUR, end), meter_id), is_first))
+    for queries in by_hour.values():
+        found = get_costs(connection, [fleet_query for fleet_query, _ in queries], heartbeat_seconds=heartbeat_seconds)
+        for costs, (_, is_first) in zip(found, queries, strict=True):
             for cost in costs:
                 yield cost if is_first else Cost(cost.currency, cost.kwh, cost.energy, Decimal())

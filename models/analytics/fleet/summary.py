@@ -28,7 +28,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Question:
+class FleetQuery:
     """What all answers depend on. `threshold` in percent: an efficiency below it is degraded."""
 
     window: Window
@@ -106,7 +106,7 @@ def window(watermark: datetime, span: timedelta) -> Window:
 
 
 @contextmanager
-def one_moment(connection: psycopg.Connection) -> Iterator[None]:
+def consistent_read(connection: psycopg.Connection) -> Iterator[None]:
     """All that is asked within is answered as of one moment. `connection` must be in autocommit mode."""
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
@@ -165,27 +165,27 @@ order by rank, vehicle_id limit %(limit)s
 """
 
 
-def get_totals(connection: psycopg.Connection, question: Question) -> Totals:
+def get_totals(connection: psycopg.Connection, fleet_query: FleetQuery) -> Totals:
     """Of the whole window; `worst` has the lowest efficiencies. One pass over its hours of vehicles, one of meters."""
     totals = _TOTALS.format(worst=_RANKED.format(order=ORDERS["efficiency"]))
-    query = _VEHICLES.format(bound=question.bound("vehicle_id")) + totals
-    values = question.values | {"status": None, "after_rank": None, "after_id": None, "limit": WORST}
+    query = _VEHICLES.format(bound=fleet_query.bound("vehicle_id")) + totals
+    values = fleet_query.values | {"status": None, "after_rank": None, "after_id": None, "limit": WORST}
     row = connection.cursor(row_factory=dict_row).execute(query, values).fetchone()
-    unmapped = None if question.binding else _counted(connection, question) - row["ac_kwh"]
+    unmapped = None if fleet_query.binding else _counted(connection, fleet_query) - row["ac_kwh"]
     worst = [VehicleTotals(**vehicle) for vehicle in row.pop("worst")]
     return Totals(**row, worst=worst, unmapped_ac_kwh=unmapped)
 
 
-def _counted(connection: psycopg.Connection, question: Question) -> float:
+def _counted(connection: psycopg.Connection, fleet_query: FleetQuery) -> float:
     """What all meters counted, whomever they fed."""
     return connection.execute(
-        "select coalesce(sum(kwh), 0) from meter_hourly where hour >= %(start)s and hour < %(end)s", question.values
+        "select coalesce(sum(kwh), 0) from meter_hourly where hour >= %(start)s and hour < %(end)s", fleet_query.values
     ).fetchone()[0]
 
 
 def list_vehicles(
     connection: psycopg.Connection,
-    question: Question,
+    fleet_query: FleetQuery,
     *,
     sort: str,
     limit: int,
@@ -194,18 +194,18 @@ def list_vehicles(
 ) -> list[VehicleTotals]:
     """Up to `limit` vehicles in one of ORDERS, the worst first, from the one behind `after` (rank and id) on."""
     rank, vehicle_id = after or (None, None)
-    query = _VEHICLES.format(bound=question.bound("vehicle_id")) + _RANKED.format(order=ORDERS[sort])
-    values = question.values | {"status": status, "after_rank": rank, "after_id": vehicle_id, "limit": limit}
+    query = _VEHICLES.format(bound=fleet_query.bound("vehicle_id")) + _RANKED.format(order=ORDERS[sort])
+    values = fleet_query.values | {"status": status, "after_rank": rank, "after_id": vehicle_id, "limit": limit}
     return connection.cursor(row_factory=class_row(VehicleTotals)).execute(query, values).fetchall()
 
 
-def count_offline(connection: psycopg.Connection, question: Question, silent_since: datetime) -> dict[str, int]:
+def count_offline(connection: psycopg.Connection, fleet_query: FleetQuery, silent_since: datetime) -> dict[str, int]:
     """By kind, the devices that were heard once and not since then. Live rows, all of them."""
     return {
         kind.name: connection.execute(
             f"""select count(*) from {kind.live}
-                where recorded_at < %(since)s and {question.bound(kind.device_column)}""",
-            question.values | {"since": silent_since},
+                where recorded_at < %(since)s and {fleet_query.bound(kind.device_column)}""",
+            fleet_query.values | {"since": silent_since},
         ).fetchone()[0]
         for kind in KINDS.values()
     }

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg.rows import class_row
 
-from models.analytics.fleet.summary import Question, Window
+from models.analytics.fleet.summary import FleetQuery, Window
 
 
 @dataclass(frozen=True)
@@ -28,39 +28,40 @@ class Bucket:
     implausible: int = 0
 
 
-def list_hours(connection: psycopg.Connection, question: Question) -> list[Bucket]:
+def list_hourly(connection: psycopg.Connection, fleet_query: FleetQuery) -> list[Bucket]:
     """The hours of the window in which anything was heard or fed, ascending."""
-    where = f"hour >= %(start)s and hour < %(end)s and {question.bound('vehicle_id')}"
+    where = f"hour >= %(start)s and hour < %(end)s and {fleet_query.bound('vehicle_id')}"
     never_fed = f"select vehicle_id from vehicle_hourly where {where} group by 1 having sum(fed_readings) = 0"
-    unmetered = [vehicle_id for (vehicle_id,) in connection.execute(never_fed, question.values).fetchall()]
+    unmetered = [vehicle_id for (vehicle_id,) in connection.execute(never_fed, fleet_query.values).fetchall()]
     query = f"""
 select hour as start, least(hour + interval '1 hour', %(end)s) as "end", sum(ac_kwh) as ac_kwh, sum(kwh) as dc_kwh,
        coalesce(sum(kwh) filter (where vehicle_id = any(%(unmetered)s)), 0) as unmetered_dc_kwh,
        sum(readings)::int8 as readings, count(*) as vehicles, sum(implausible)::int8 as implausible
 from vehicle_hourly where {where} group by hour order by hour
 """
-    hours = connection.cursor(row_factory=class_row(Bucket)).execute(query, question.values | {"unmetered": unmetered})
+    values = fleet_query.values | {"unmetered": unmetered}
+    hours = connection.cursor(row_factory=class_row(Bucket)).execute(query, values)
     return [replace(hour, dc_kwh=hour.dc_kwh - hour.unmetered_dc_kwh) for hour in hours]
 
 
-def gather(hours: Iterable[Bucket], whole: Window, length: timedelta) -> list[Bucket]:
+def fill_buckets(hours: Iterable[Bucket], whole: Window, length: timedelta) -> list[Bucket]:
     """The hours in buckets of an hour or a day of UTC, without a gap; the first and the last as the window has them."""
     found: dict[datetime, list[Bucket]] = defaultdict(list)
     for hour in hours:
         found[_floor(hour.start, length)].append(hour)
     buckets, place = [], _floor(whole.start, length)
     while place < whole.end:
-        resources = found[place]
+        within = found[place]
         buckets.append(
             Bucket(
                 max(place, whole.start),
                 min(place + length, whole.end),
-                sum(hour.ac_kwh for hour in resources),
-                sum(hour.dc_kwh for hour in resources),
-                sum(hour.unmetered_dc_kwh for hour in resources),
-                sum(hour.readings for hour in resources),
-                max((hour.vehicles for hour in resources), default=0),
-                sum(hour.implausible for hour in resources),
+                sum(hour.ac_kwh for hour in within),
+                sum(hour.dc_kwh for hour in within),
+                sum(hour.unmetered_dc_kwh for hour in within),
+                sum(hour.readings for hour in within),
+                max((hour.vehicles for hour in within), default=0),
+                sum(hour.implausible for hour in within),
             )
         )
         place += length

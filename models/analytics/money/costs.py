@@ -17,7 +17,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import psycopg
 
-from models.analytics.energy.feeds import ATTRIBUTED, Asked, asked_values
+from models.analytics.energy.feeds import ATTRIBUTED, EnergyQuery, query_values
 from models.analytics.energy.registers import increments
 from models.analytics.money.tariffs import Tariff, get_tariffs, price_bands
 from models.readings import VEHICLE
@@ -115,21 +115,23 @@ select number, site, sum(units), sum(energy), sum(delivered) from part group by 
 """
 
 
-def get_costs(connection: psycopg.Connection, asked: Sequence[Asked], *, heartbeat_seconds: int) -> list[list[Cost]]:
-    """What the energy of each question cost, by currency, in the order asked; empty where no tariff applies.
+def get_costs(
+    connection: psycopg.Connection, queries: Sequence[EnergyQuery], *, heartbeat_seconds: int
+) -> list[list[Cost]]:
+    """The cost of the energy of each query, by currency, in the order of the queries; empty where no tariff applies.
 
     From history. Where nobody has set a tariff it costs one look.
     """
-    if not asked or not connection.execute("select exists (select from tariffs)").fetchone()[0]:
-        return [[] for _ in asked]
-    values = asked_values(asked, heartbeat_seconds)
+    if not queries or not connection.execute("select exists (select from tariffs)").fetchone()[0]:
+        return [[] for _ in queries]
+    values = query_values(queries, heartbeat_seconds)
     tariffs = get_tariffs(connection, [site for (site,) in connection.execute(_SITES, values).fetchall()])
     found: dict[int, list[Cost]] = defaultdict(list)
     if tariffs:
         values |= _band_values(tariffs.values(), values["start"], values["end"])
         for number, site, *sums in connection.execute(_COSTS, values).fetchall():
             found[number].append(_cost_of(tariffs[site], *sums))
-    return [by_currency(found[number]) for number in range(len(asked))]
+    return [by_currency(found[number]) for number in range(len(queries))]
 
 
 def _band_values(tariffs: Iterable[Tariff], start: datetime, end: datetime) -> dict:

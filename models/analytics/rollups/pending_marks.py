@@ -6,7 +6,7 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import class_row
 
-from models.analytics.rollups.stale_hours import touch_everyone, touch_marked, touch_rolled
+from models.analytics.rollups.stale_hours import add_all_devices, add_marked_hours, add_rolled_hours
 from models.readings import KINDS
 
 # Marks and device-hours a step, about: a second or two.
@@ -30,12 +30,12 @@ class _Mark:
     is_one_hour: bool
 
 
-def take_marks(connection: psycopg.Connection, until: datetime) -> bool:
+def expand_pending_marks(connection: psycopg.Connection, until: datetime) -> bool:
     """Touches what the oldest marks are about, as far as it was rolled up, and deletes them; False: there are none.
 
     Of a mark that is too much for one step the devices that are left stay marked.
     """
-    marks, budget = _settled(connection), DEVICE_HOURS_PER_STEP
+    marks, budget = _list_pending(connection), DEVICE_HOURS_PER_STEP
     done, of_one_hour, of_everyone = [], [], set()
     for found in marks:
         if budget <= 0:
@@ -43,23 +43,23 @@ def take_marks(connection: psycopg.Connection, until: datetime) -> bool:
         if found.devices is None:
             hour = (found.kind, found.from_hour)
             if found.from_hour < until and hour not in of_everyone:
-                budget -= touch_everyone(connection, KINDS[found.kind], found.from_hour)
+                budget -= add_all_devices(connection, KINDS[found.kind], found.from_hour)
             of_everyone.add(hour)
         elif found.is_one_hour:
             of_one_hour.append(found.id)
             budget -= found.devices
         else:
-            touched, is_done = _touch_span(connection, found, budget)
-            budget -= touched
+            hours, is_done = _add_span(connection, found, budget)
+            budget -= hours
             if not is_done:
                 break
         done.append(found.id)
-    touch_marked(connection, of_one_hour)
+    add_marked_hours(connection, of_one_hour)
     connection.execute("delete from rollup_marks where id = any(%s)", [done])
     return bool(marks)
 
 
-def _settled(connection: psycopg.Connection) -> list[_Mark]:
+def _list_pending(connection: psycopg.Connection) -> list[_Mark]:
     """The oldest marks, without those of hours that are still being loaded. By primary key."""
     return (
         connection.cursor(row_factory=class_row(_Mark))
@@ -77,14 +77,14 @@ def _settled(connection: psycopg.Connection) -> list[_Mark]:
     )
 
 
-def _touch_span(connection: psycopg.Connection, found: _Mark, budget: int) -> tuple[int, bool]:
+def _add_span(connection: psycopg.Connection, found: _Mark, budget: int) -> tuple[int, bool]:
     """Touches the rolled hours of a mark's devices, until it is too much; returns how many, and whether it was all."""
     (devices,) = connection.execute("select device_ids from rollup_marks where id = %s", [found.id]).fetchone()
-    touched = 0
+    hours = 0
     for place in range(0, len(devices), _DEVICES_AT_ONCE):
-        if touched >= budget:
+        if hours >= budget:
             connection.execute("update rollup_marks set device_ids = %s where id = %s", [devices[place:], found.id])
-            return touched, False
+            return hours, False
         some = devices[place : place + _DEVICES_AT_ONCE]
-        touched += touch_rolled(connection, KINDS[found.kind], some, found.from_hour, found.to_hour)
-    return touched, True
+        hours += add_rolled_hours(connection, KINDS[found.kind], some, found.from_hour, found.to_hour)
+    return hours, True

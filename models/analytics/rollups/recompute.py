@@ -1,12 +1,12 @@
-"""Recomputing: the roll-up rows of what was touched (models/analytics/rollups/stale_hours.py), anew from history."""
+"""Recomputing: the roll-up rows of what was stale (models/analytics/rollups/stale_hours.py), anew from history."""
 
 from datetime import datetime
 
 import psycopg
 
-from models.analytics.energy.feeds import ATTRIBUTED, Asked, asked_values
+from models.analytics.energy.feeds import ATTRIBUTED, EnergyQuery, query_values
 from models.analytics.energy.registers import increments
-from models.analytics.rollups.stale_hours import TABLES, bounds_of, reaches_into
+from models.analytics.rollups.stale_hours import STALE_HOURS, overlaps, time_bounds
 from models.readings import METER, VEHICLE
 from models.storage.stale_marks import HOUR
 
@@ -20,17 +20,17 @@ create temporary table fed (device_id text collate "C", hour timestamptz, meter_
 # Aggregated inside of the lateral: a device's hour at a time, straight from the covering index.
 _METERS = f"""
 insert into meter_hourly as rolled (meter_id, hour, kwh, voltage_sum, readings, implausible)
-select touched.device_id, touched.hour, kwh, voltage_sum, readings, implausible
-from touched_meters as touched
+select stale.device_id, stale.hour, kwh, voltage_sum, readings, implausible
+from stale_meter_hours as stale
 cross join lateral (
   select sum(kwh) as kwh, sum(voltage) as voltage_sum, count(*) as readings,
          count(*) filter (where implausible) as implausible
   from {
     increments(
         METER,
-        "touched.device_id",
-        ["%(since)s", "touched.hour"],
-        ["%(before)s", "%(until)s", "touched.hour + interval '1 hour'"],
+        "stale.device_id",
+        ["%(since)s", "stale.hour"],
+        ["%(before)s", "%(until)s", "stale.hour + interval '1 hour'"],
         ["voltage"],
     )
 } as increment
@@ -42,28 +42,28 @@ on conflict (meter_id, hour) do update set kwh = excluded.kwh, voltage_sum = exc
 # Most meters feed one vehicle, for the whole hour: all that such a meter counted is the vehicle's.
 _FED_ALONE = f"""
 insert into fed (device_id, hour, meter_id, kwh, readings, shared)
-select distinct touched.device_id, touched.hour, feed.meter_id, rolled.kwh, rolled.readings, false
-from touched_vehicles as touched
-join vehicle_feeds as feed on feed.vehicle_id = touched.device_id and {reaches_into("feed")}
-  and feed.valid_from <= touched.hour and feed.valid_to >= touched.hour + interval '1 hour'
-join meter_hourly as rolled on rolled.meter_id = feed.meter_id and rolled.hour = touched.hour
+select distinct stale.device_id, stale.hour, feed.meter_id, rolled.kwh, rolled.readings, false
+from stale_vehicle_hours as stale
+join vehicle_feeds as feed on feed.vehicle_id = stale.device_id and {overlaps("feed")}
+  and feed.valid_from <= stale.hour and feed.valid_to >= stale.hour + interval '1 hour'
+join meter_hourly as rolled on rolled.meter_id = feed.meter_id and rolled.hour = stale.hour
 where not exists (
   select from vehicle_feeds as other
-  where other.meter_id = feed.meter_id and other.vehicle_id <> feed.vehicle_id and {reaches_into("other")})
+  where other.meter_id = feed.meter_id and other.vehicle_id <> feed.vehicle_id and {overlaps("other")})
 """
 _FED_OTHERWISE = f"""
-select distinct touched.device_id, touched.hour, feed.meter_id
-from touched_vehicles as touched
-join vehicle_feeds as feed on feed.vehicle_id = touched.device_id and {reaches_into("feed")}
-join meter_hourly as rolled on rolled.meter_id = feed.meter_id and rolled.hour = touched.hour
+select distinct stale.device_id, stale.hour, feed.meter_id
+from stale_vehicle_hours as stale
+join vehicle_feeds as feed on feed.vehicle_id = stale.device_id and {overlaps("feed")}
+join meter_hourly as rolled on rolled.meter_id = feed.meter_id and rolled.hour = stale.hour
 where not exists (
-  select from fed where fed.device_id = touched.device_id and fed.hour = touched.hour and fed.meter_id = feed.meter_id)
+  select from fed where fed.device_id = stale.device_id and fed.hour = stale.hour and fed.meter_id = feed.meter_id)
 """
 _FED_IN_PART = f"""
 insert into fed (device_id, hour, meter_id, kwh, readings, shared)
 {ATTRIBUTED}
-select asked.vehicle_id, date_trunc('hour', asked.starts, 'UTC'), asked.meter_id, part.kwh, part.readings, part.shared
-from asked
+select query.vehicle_id, date_trunc('hour', query.starts, 'UTC'), query.meter_id, part.kwh, part.readings, part.shared
+from query
 join (select number, sum(kwh) as kwh, count(*) as readings from attributed group by number) as summed using (number)
 join (select number, bool_or(shared) as shared from span group by number) as whole using (number)
 cross join lateral (select summed.kwh, summed.readings, whole.shared) as part
@@ -72,10 +72,10 @@ _VEHICLES = f"""
 with computed as (
   insert into vehicle_hourly as rolled (vehicle_id, hour, kwh, battery_temp_sum, battery_temp_max, soc_sum, readings,
     soc_readings, implausible, fed_readings, shared, ac_kwh, fed_by, fed_kwh)
-  select touched.device_id, touched.hour, own.kwh, own.battery_temp_sum, own.battery_temp_max, own.soc_sum,
+  select stale.device_id, stale.hour, own.kwh, own.battery_temp_sum, own.battery_temp_max, own.soc_sum,
          own.readings, own.soc_readings, own.implausible, coalesce(summed.readings, 0), coalesce(summed.shared, false),
          coalesce(summed.kwh, 0), coalesce(fed_by, '{{}}'), coalesce(fed_kwh, '{{}}')
-  from touched_vehicles as touched
+  from stale_vehicle_hours as stale
   cross join lateral (
     select coalesce(sum(kwh), 0) as kwh, coalesce(sum(battery_temp), 0) as battery_temp_sum,
            max(battery_temp) as battery_temp_max, sum(soc) as soc_sum, count(*) as readings,
@@ -83,9 +83,9 @@ with computed as (
     from {
     increments(
         VEHICLE,
-        "touched.device_id",
-        ["%(since)s", "touched.hour"],
-        ["%(before)s", "%(until)s", "touched.hour + interval '1 hour'"],
+        "stale.device_id",
+        ["%(since)s", "stale.hour"],
+        ["%(before)s", "%(until)s", "stale.hour + interval '1 hour'"],
         ["battery_temp", "soc"],
     )
 } as increment
@@ -102,36 +102,38 @@ with computed as (
     shared = excluded.shared, ac_kwh = excluded.ac_kwh, fed_by = excluded.fed_by, fed_kwh = excluded.fed_kwh
   returning vehicle_id, hour
 )
-delete from vehicle_hourly as rolled using touched_vehicles as touched
-where rolled.vehicle_id = touched.device_id and rolled.hour = touched.hour
+delete from vehicle_hourly as rolled using stale_vehicle_hours as stale
+where rolled.vehicle_id = stale.device_id and rolled.hour = stale.hour
   and not exists (select from computed where computed.vehicle_id = rolled.vehicle_id and computed.hour = rolled.hour)
 """
 
 
-def compute(connection: psycopg.Connection, until: datetime, *, since: datetime | None, heartbeat_seconds: int) -> int:
+def recompute(
+    connection: psycopg.Connection, until: datetime, *, since: datetime | None, heartbeat_seconds: int
+) -> int:
     """The rows of what is touched in [since, until), from what is recorded before `until`; returns how many it was.
 
     Before `since` history is gone, and what was made of it stays as it is.
     """
-    for table in TABLES.values():
+    for table in STALE_HOURS.values():
         connection.execute(
             f"delete from {table} where hour >= %s or hour < coalesce(%s::timestamptz, '-infinity')", [until, since]
         )
-    bounds = bounds_of(connection)
+    bounds = time_bounds(connection)
     if bounds is None:
         return 0
     values = bounds | {"until": until, "heartbeat_seconds": heartbeat_seconds}
-    meters = connection.execute("select count(*) from touched_meters").fetchone()[0]
+    meters = connection.execute("select count(*) from stale_meter_hours").fetchone()[0]
     connection.execute(_METERS, values)
     connection.execute(_FED)
     connection.execute(_FED_ALONE, bounds)
     connection.execute("analyze fed")
     divided = connection.execute(_FED_OTHERWISE, bounds).fetchall()
     for start in range(0, len(divided), ASKED_AT_ONCE):
-        asked = [
-            Asked(vehicle_id, hour, min(hour + HOUR, until), meter_id)
+        queries = [
+            EnergyQuery(vehicle_id, hour, min(hour + HOUR, until), meter_id)
             for vehicle_id, hour, meter_id in divided[start : start + ASKED_AT_ONCE]
         ]
-        connection.execute(_FED_IN_PART, asked_values(asked, heartbeat_seconds))
+        connection.execute(_FED_IN_PART, query_values(queries, heartbeat_seconds))
     connection.execute(_VEHICLES, values)
-    return meters + connection.execute("select count(*) from touched_vehicles").fetchone()[0]
+    return meters + connection.execute("select count(*) from stale_vehicle_hours").fetchone()[0]

@@ -13,32 +13,32 @@ from models.analytics.energy.registers import NOT_PLAIN
 from models.readings import METER, VEHICLE, Kind
 from models.storage.stale_marks import HOUR
 
-TABLES = {METER.name: "touched_meters", VEHICLE.name: "touched_vehicles"}
+STALE_HOURS = {METER.name: "stale_meter_hours", VEHICLE.name: "stale_vehicle_hours"}
 
 _BEGIN = """
-create temporary table touched_meters (device_id text collate "C", hour timestamptz, primary key (device_id, hour))
+create temporary table stale_meter_hours (device_id text collate "C", hour timestamptz, primary key (device_id, hour))
   on commit drop;
-create temporary table touched_vehicles (like touched_meters including all) on commit drop
+create temporary table stale_vehicle_hours (like stale_meter_hours including all) on commit drop
 """
 
 
-def reaches_into(feed: str, touched: str = "touched") -> str:
+def overlaps(feed: str, hours: str = "stale") -> str:
     """SQL: the feed and the hour overlap. The constants beside it bound all touched hours, for the planner."""
-    return f"""{feed}.valid_from < {touched}.hour + interval '1 hour' and {feed}.valid_to > {touched}.hour
+    return f"""{feed}.valid_from < {hours}.hour + interval '1 hour' and {feed}.valid_to > {hours}.hour
       and {feed}.valid_from < %(before)s and {feed}.valid_to > %(since)s"""
 
 
-def begin(connection: psycopg.Connection) -> None:
+def create_tables(connection: psycopg.Connection) -> None:
     """Nothing is touched yet."""
     connection.execute(_BEGIN)
 
 
-def touch_everyone(connection: psycopg.Connection, kind: Kind, hour: datetime) -> int:
+def add_all_devices(connection: psycopg.Connection, kind: Kind, hour: datetime) -> int:
     """Every device of the kind that was ever heard, of vehicles also who is or was fed; returns how many it added."""
     fed = """union select vehicle_id from vehicle_feeds where valid_from < %(end)s and valid_to > %(hour)s
              union select vehicle_id from vehicle_hourly where hour = %(hour)s"""
     return connection.execute(
-        f"""insert into {TABLES[kind.name]} (device_id, hour)
+        f"""insert into {STALE_HOURS[kind.name]} (device_id, hour)
             select {kind.device_column}, %(hour)s from (
               select {kind.device_column} from {kind.live} {fed if kind is VEHICLE else ""}) as everyone
             on conflict do nothing""",
@@ -46,18 +46,18 @@ def touch_everyone(connection: psycopg.Connection, kind: Kind, hour: datetime) -
     ).rowcount
 
 
-def touch_marked(connection: psycopg.Connection, mark_ids: Sequence[int]) -> None:
+def add_marked_hours(connection: psycopg.Connection, mark_ids: Sequence[int]) -> None:
     """What marks of one hour and with devices are about."""
     for kind in (METER, VEHICLE):
         connection.execute(
-            f"""insert into {TABLES[kind.name]} (device_id, hour)
+            f"""insert into {STALE_HOURS[kind.name]} (device_id, hour)
                 select device_id, from_hour from rollup_marks cross join lateral unnest(device_ids) as device_id
                 where id = any(%s) and kind = %s on conflict do nothing""",
             [list(mark_ids), kind.name],
         )
 
 
-def touch_rolled(
+def add_rolled_hours(
     connection: psycopg.Connection, kind: Kind, device_ids: Sequence[str], start: datetime | None, end: datetime
 ) -> int:
     """Of the hours in [start, end) those that say something of the devices, or could; returns how many.
@@ -74,7 +74,7 @@ def touch_rolled(
                     where feed.vehicle_id = any(%(ids)s) and hour >= %(start)s and hour < %(end)s
                       and hour > valid_from - interval '1 hour' and hour < valid_to"""
     return connection.execute(
-        f"insert into {TABLES[kind.name]} (device_id, hour) {rolled} on conflict do nothing",
+        f"insert into {STALE_HOURS[kind.name]} (device_id, hour) {rolled} on conflict do nothing",
         {"ids": list(device_ids), "start": start or "-infinity", "end": end},
     ).rowcount
 
@@ -84,12 +84,12 @@ def touch_rolled(
 # The increment of the first instant after the hour looks back into it. By {kind}_readings_history_covering.
 _FOLLOW_REGISTERS = """
 insert into {table} (device_id, hour)
-select distinct touched.device_id, date_trunc('hour', following.recorded_at, 'UTC')
-from {table} as touched
-join devices on devices.kind = '{kind.name}' and devices.device_id = touched.device_id and {not_plain}
+select distinct stale.device_id, date_trunc('hour', following.recorded_at, 'UTC')
+from {table} as stale
+join devices on devices.kind = '{kind.name}' and devices.device_id = stale.device_id and {not_plain}
 cross join lateral (
   select recorded_at from {kind.history}
-  where {kind.device_column} = touched.device_id and recorded_at >= touched.hour + interval '1 hour'
+  where {kind.device_column} = stale.device_id and recorded_at >= stale.hour + interval '1 hour'
     and recorded_at >= %(since)s and recorded_at < %(until)s
   order by recorded_at limit 1
 ) as following
@@ -97,41 +97,41 @@ on conflict do nothing
 """
 # What others get of a meter depends on what this vehicle took.
 _FOLLOW_COMPANY = f"""
-insert into touched_vehicles (device_id, hour)
-select distinct other.vehicle_id, touched.hour
-from touched_vehicles as touched
-join vehicle_feeds as own on own.vehicle_id = touched.device_id and {reaches_into("own")}
+insert into stale_vehicle_hours (device_id, hour)
+select distinct other.vehicle_id, stale.hour
+from stale_vehicle_hours as stale
+join vehicle_feeds as own on own.vehicle_id = stale.device_id and {overlaps("own")}
 join vehicle_feeds as other on other.meter_id = own.meter_id and other.vehicle_id <> own.vehicle_id
-  and {reaches_into("other")}
+  and {overlaps("other")}
 on conflict do nothing
 """
 _FOLLOW_METERS = f"""
-insert into touched_vehicles (device_id, hour)
-select distinct feed.vehicle_id, touched.hour
-from touched_meters as touched join vehicle_feeds as feed
-  on feed.meter_id = touched.device_id and {reaches_into("feed")}
+insert into stale_vehicle_hours (device_id, hour)
+select distinct feed.vehicle_id, stale.hour
+from stale_meter_hours as stale join vehicle_feeds as feed
+  on feed.meter_id = stale.device_id and {overlaps("feed")}
 on conflict do nothing
 """
 
 
-def follow(connection: psycopg.Connection, until: datetime) -> None:
+def add_dependents(connection: psycopg.Connection, until: datetime) -> None:
     """Touches what changes with what is touched, as far as it was rolled up."""
-    bounds = bounds_of(connection)
+    bounds = time_bounds(connection)
     if bounds is None:
         return
     for kind in (METER, VEHICLE):
-        statement = _FOLLOW_REGISTERS.format(table=TABLES[kind.name], kind=kind, not_plain=NOT_PLAIN)
+        statement = _FOLLOW_REGISTERS.format(table=STALE_HOURS[kind.name], kind=kind, not_plain=NOT_PLAIN)
         connection.execute(statement, bounds | {"until": until})
-    bounds = bounds_of(connection)
+    bounds = time_bounds(connection)
     connection.execute(_FOLLOW_COMPANY, bounds)
     connection.execute(_FOLLOW_METERS, bounds)
 
 
-def bounds_of(connection: psycopg.Connection) -> dict[str, datetime] | None:
+def time_bounds(connection: psycopg.Connection) -> dict[str, datetime] | None:
     """The first touched hour, and the end of the last; None where there is none. And tells the planner how many."""
-    connection.execute("analyze touched_meters, touched_vehicles")
+    connection.execute("analyze stale_meter_hours, stale_vehicle_hours")
     since, before = connection.execute(
         """select min(hour), max(hour) + interval '1 hour'
-           from (select hour from touched_meters union all select hour from touched_vehicles) as touched"""
+           from (select hour from stale_meter_hours union all select hour from stale_vehicle_hours) as stale"""
     ).fetchone()
     return since and {"since": since, "before": before}

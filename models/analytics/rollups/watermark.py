@@ -13,27 +13,27 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import psycopg
 
-from models.analytics.rollups.pending_marks import take_marks
-from models.analytics.rollups.recompute import compute
-from models.analytics.rollups.stale_hours import begin, follow, touch_everyone
+from models.analytics.rollups.pending_marks import expand_pending_marks
+from models.analytics.rollups.recompute import recompute
+from models.analytics.rollups.stale_hours import add_all_devices, add_dependents, create_tables
 from models.locks import Lock, take_lock, try_lock
 from models.readings import KINDS
 from models.storage import partitions
-from models.storage.stale_marks import HOUR, announce, mark_everyone
+from models.storage.stale_marks import HOUR, mark_all_devices, require_marks_before
 
 # By now what is recorded is nearly always stored; what is not costs a mark.
-SETTLE_SECONDS = 60
+WATERMARK_DELAY_SECONDS = 60
 # How long those who store readings are waited for, before the watermark moves.
 _PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class RollupState:
-    """`watermark`: everything recorded before it is rolled up, but for the hours of `marks`. None: nothing is yet."""
+    """`watermark`: everything recorded before it is rolled up, except the stale hours. None: nothing is yet."""
 
     watermark: datetime | None
     moved_at: datetime | None
-    marks: int
+    stale_marks: int
 
 
 def get_state(connection: psycopg.Connection) -> RollupState:
@@ -44,23 +44,23 @@ def get_state(connection: psycopg.Connection) -> RollupState:
     )
 
 
-def target(now: datetime) -> datetime:
+def watermark_target(now: datetime) -> datetime:
     """Where the watermark should be."""
-    return (now - timedelta(seconds=SETTLE_SECONDS)).replace(second=0, microsecond=0)
+    return (now - timedelta(seconds=WATERMARK_DELAY_SECONDS)).replace(second=0, microsecond=0)
 
 
-def steps(connection: psycopg.Connection, *, now: datetime, heartbeat_seconds: int) -> Iterator[None]:
+def roll_up_steps(connection: psycopg.Connection, *, now: datetime, heartbeat_seconds: int) -> Iterator[None]:
     """Brings the roll-ups up to date, a step at a time, until nothing is left to do or another process does it.
 
     `connection` must be in autocommit mode. Hours ahead and marks take turns, so that neither waits for the other.
     """
-    until = target(now)
-    is_known = announce(connection, until, patience_seconds=_PATIENCE_SECONDS)
+    until = watermark_target(now)
+    is_known = require_marks_before(connection, until, patience_seconds=_PATIENCE_SECONDS)
     while True:
         advanced = is_known and _advance(connection, until, heartbeat_seconds)
         yield
-        settled = _settle(connection, heartbeat_seconds)
-        if not (advanced or settled):
+        worked_off = _work_off_marks(connection, heartbeat_seconds)
+        if not (advanced or worked_off):
             return
         yield
 
@@ -72,16 +72,16 @@ def rebuild(
 
     None: no bound. `connection` must be in autocommit mode; each hour is committed by itself.
     """
-    for hour in hours_to_rebuild(connection, start, end):
-        with _alone(connection, wait=True):
+    for hour in list_rebuild_hours(connection, start, end):
+        with _step_alone(connection, wait=True):
             rolled_until, since = _rolled_until(connection), _history_since(connection)
             for kind in KINDS.values():
-                touch_everyone(connection, kind, hour)
-            device_hours = compute(connection, rolled_until, since=since, heartbeat_seconds=heartbeat_seconds)
+                add_all_devices(connection, kind, hour)
+            device_hours = recompute(connection, rolled_until, since=since, heartbeat_seconds=heartbeat_seconds)
         yield hour, device_hours
 
 
-def hours_to_rebuild(connection: psycopg.Connection, start: datetime | None, end: datetime | None) -> list[datetime]:
+def list_rebuild_hours(connection: psycopg.Connection, start: datetime | None, end: datetime | None) -> list[datetime]:
     """The hours of [start, end) that were rolled up and whose history is there."""
     rolled_until, first = _rolled_until(connection), partitions.first_day(connection)
     if rolled_until is None:
@@ -97,7 +97,7 @@ def hours_to_rebuild(connection: psycopg.Connection, start: datetime | None, end
 
 def _advance(connection: psycopg.Connection, until: datetime, heartbeat_seconds: int) -> bool:
     """Rolls up the next hour, as far as `until`; False where nothing is left, or it is not ours to do."""
-    with _alone(connection) as is_ours:
+    with _step_alone(connection) as is_ours:
         if not is_ours or (first := partitions.first_day(connection)) is None:
             return False
         rolled_until = _rolled_until(connection)
@@ -107,9 +107,9 @@ def _advance(connection: psycopg.Connection, until: datetime, heartbeat_seconds:
             return False
         hour = _hour(rolled_until)
         for kind in KINDS.values():
-            touch_everyone(connection, kind, hour)
+            add_all_devices(connection, kind, hour)
         reached = min(hour + HOUR, until)
-        compute(connection, reached, since=None, heartbeat_seconds=heartbeat_seconds)
+        recompute(connection, reached, since=None, heartbeat_seconds=heartbeat_seconds)
         _move(connection, reached)
     return True
 
@@ -118,25 +118,25 @@ def _start(connection: psycopg.Connection, first: datetime) -> bool:
     """The watermark starts at the first day; the hours before it that have readings, few or many, become marks."""
     for hour in _hours_before(connection, first):
         for kind in KINDS.values():
-            mark_everyone(connection, kind, hour)
+            mark_all_devices(connection, kind, hour)
     _move(connection, first)
     return True
 
 
-def _settle(connection: psycopg.Connection, heartbeat_seconds: int) -> bool:
+def _work_off_marks(connection: psycopg.Connection, heartbeat_seconds: int) -> bool:
     """Works off marks, the oldest first; False where there are none, or it is not ours to do."""
-    with _alone(connection) as is_ours:
+    with _step_alone(connection) as is_ours:
         until = _rolled_until(connection) if is_ours else None
-        if until is None or not take_marks(connection, until):
+        if until is None or not expand_pending_marks(connection, until):
             return False
         since = _history_since(connection)
-        follow(connection, until)
-        compute(connection, until, since=since, heartbeat_seconds=heartbeat_seconds)
+        add_dependents(connection, until)
+        recompute(connection, until, since=since, heartbeat_seconds=heartbeat_seconds)
     return True
 
 
 @contextmanager
-def _alone(connection: psycopg.Connection, *, wait: bool = False) -> Iterator[bool]:
+def _step_alone(connection: psycopg.Connection, *, wait: bool = False) -> Iterator[bool]:
     """A transaction that no other step runs beside, with nothing touched; False where there is one, unless we wait."""
     with connection.transaction():
         if wait:
@@ -144,7 +144,7 @@ def _alone(connection: psycopg.Connection, *, wait: bool = False) -> Iterator[bo
         elif not try_lock(connection, Lock.ROLLUP_STEP):
             yield False
             return
-        begin(connection)
+        create_tables(connection)
         yield True
 
 
