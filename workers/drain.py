@@ -94,7 +94,7 @@ def drain_batch(resources: Resources, shard: int) -> Stored | None:
         return drain_batch(resources, shard) if is_new else None
     if last:
         with step("trim"):
-            resources.stream.trim(shard, last, mark=position.entry_id)
+            resources.stream.trim(shard, last, replaces=position.entry_id)
         seconds = time.monotonic() - started
         BATCH_SECONDS.observe(seconds)
         log.info("batch_stored", shard=shard, seconds=round(seconds, 4), readings=stored.readings, **asdict(stored))

@@ -24,8 +24,8 @@ log = structlog.get_logger()
 def sweep() -> None:
     """Rings for every shard with a backlog, so that a lost bell costs a second and never data.
 
-    Shards that were configured once are swept too: lowering STREAM_SHARDS leaves nothing behind. A stream that
-    went back in time is mended here where no reading comes to have it mended.
+    Shards that were configured once are swept too: lowering STREAM_SHARDS leaves nothing behind. A diverged
+    stream is repaired here if no reading arrives, which would have a drain repair it.
     """
     resources = current_resources()
     idle = []
@@ -37,8 +37,8 @@ def sweep() -> None:
             else:
                 idle.append(shard)
         with resources.database.connection() as connection:
-            astray = list_diverged_shards(connection, resources.stream)
-        for shard in set(idle) & set(astray):
+            diverged = list_diverged_shards(connection, resources.stream)
+        for shard in set(idle) & set(diverged):
             drain_batch(resources, shard)
     except (redis.RedisError, psycopg.Error, PoolTimeout) as error:
         log.warning("sweep_failed", error=type(error).__name__, reason=str(error).strip())

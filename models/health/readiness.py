@@ -151,17 +151,19 @@ def _still_seconds(snapshot: Snapshot, shard: int) -> float:
 
 
 def _check_stream(snapshot: Snapshot) -> Check:
-    """Do stream and positions belong together; and did they always, as far as anybody noted?"""
+    """Whether each stream matches its stored position, now and since the last noted divergence."""
     if missing := _missing(snapshot):
         return missing
     if snapshot.diverged_shards is None:
         return unknown("a server went away in the middle of the look")
     if snapshot.diverged_shards:
-        return wrong(f"went back in time: shards {snapshot.diverged_shards}; the next drain mends it")
-    if went_back := {n: row["went_back_at"] for n, row in snapshot.positions.items() if row["went_back_at"]}:
-        told = ", ".join(f"shard {shard} at {moment:%Y-%m-%dT%H:%M:%SZ}" for shard, moment in went_back.items())
-        return good(f"went back in time and was mended: {told}; what was lost: docs/guarantees.md")
-    return good("belongs to the positions")
+        return wrong(
+            f"diverged from the stored positions: shards {snapshot.diverged_shards}; the next drain repairs them"
+        )
+    if diverged := {n: row["diverged_at"] for n, row in snapshot.positions.items() if row["diverged_at"]}:
+        times = ", ".join(f"shard {shard} at {moment:%Y-%m-%dT%H:%M:%SZ}" for shard, moment in diverged.items())
+        return good(f"diverged and was repaired: {times}; what was lost: docs/guarantees.md")
+    return good("matches the stored positions")
 
 
 def _check_beat(snapshot: Snapshot) -> Check:

@@ -84,7 +84,7 @@ class Snapshot:
     postgres_error: str
     redis: RedisSnapshot | None
     redis_error: str
-    diverged_shards: list[int] | None  # shards whose stream and position do not belong together
+    diverged_shards: list[int] | None  # shards whose stream does not match the stored position
 
     @property
     def positions(self) -> dict[int, dict] | None:

@@ -121,13 +121,13 @@ ingest_positions = Table(
     # Why the shard does not move, while it does not.
     Column("failure", Text),
     time("failed_at"),
-    # When the stream was last found not to belong to the position.
-    time("went_back_at"),
+    # When the stream was last found diverged from the position.
+    time("diverged_at"),
     postgresql_with={"fillfactor": "50"},
 )
 
-# One row a committed batch: which entries it held. Answers receipts, and tells a stored entry from a new one
-# when a stream went back in time. Entries are numbered as models/stream/entry_ids.py says.
+# One row a committed batch: which entries it held. Receipts are answered from it, and a diverged stream is compared
+# with it. Entries are numbered by EntryId.number (models/stream/entry_ids.py).
 ingest_batches = Table(
     "ingest_batches",
     metadata,

@@ -106,16 +106,16 @@ def note_failure(connection: psycopg.Connection, shard: int, failure: str) -> No
     connection.execute("update ingest_positions set failure = %s, failed_at = now() where shard = %s", [failure, shard])
 
 
-def note_went_back(connection: psycopg.Connection, shard: int) -> None:
-    connection.execute("update ingest_positions set went_back_at = now() where shard = %s", [shard])
+def note_divergence(connection: psycopg.Connection, shard: int) -> None:
+    connection.execute("update ingest_positions set diverged_at = now() where shard = %s", [shard])
 
 
 def list_positions(connection: psycopg.Connection) -> list[dict]:
-    """Every shard that was ever drained, with its entry id, last move, failure and the time it went back."""
+    """Every shard that was ever drained, with its entry id, last move, failure and last divergence."""
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            """select shard, entry_id, previous_entry_id, moved_at, failure, failed_at, went_back_at
+            """select shard, entry_id, previous_entry_id, moved_at, failure, failed_at, diverged_at
                from ingest_positions order by shard"""
         )
         .fetchall()

@@ -6,8 +6,6 @@ A receipt names what one request put into the stream: `<shard>-<ms>-<sequence>`.
 import re
 from typing import NamedTuple
 
-NO_ENTRY = "0-0"  # the position before the first entry
-
 _NUMBER = r"(0|[1-9]\d{0,15})"
 _RECEIPT = re.compile(f"{_NUMBER}-{_NUMBER}-{_NUMBER}", re.ASCII)
 _MAX_SHARD, _MS_BITS, _SEQUENCE_BITS = 99, 42, 20
@@ -30,6 +28,9 @@ class EntryId(NamedTuple):
     def number(self) -> int:
         """One integer for an index: 41 bits of milliseconds, 20 of sequence, in stream order."""
         return (self.ms << _SEQUENCE_BITS) + self.sequence
+
+
+NO_ENTRY = EntryId(0, 0)  # the position before the first entry
 
 
 def parse_entry_id(text: str | bytes) -> EntryId:

@@ -11,13 +11,13 @@ from models.redis_client import open_redis
 from models.settings import MAX_SHARDS, Settings
 from models.stream.admission import Appended, Conditions
 from models.stream.appender import Append, Appender
-from models.stream.entry_ids import EntryId, parse_entry_id
+from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
 from models.stream.keys import FIELD, stored_key, stream_key
 
 StreamEntry = tuple[EntryId, dict[bytes, bytes]]
 
-# Out of memory Redis refuses the marks of a trim too, unless its script has written before: it removes first.
-# One that comes late, after another drain went on, finds another mark than its own and leaves that alone.
+# Out of memory, Redis refuses a SET unless its script has already written: the trim comes first.
+# A late trim, after another drain went on, finds another stored id than it expects and leaves that one.
 _TRIM = """
 redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
 if (redis.call('GET', KEYS[2]) or '0-0') == ARGV[3] then redis.call('SET', KEYS[2], ARGV[2]) end
@@ -60,22 +60,22 @@ class TelemetryStream:
         found = self._redis.xrange(stream_key(shard), min=f"({entry_id}", count=count)
         return [(parse_entry_id(id_), fields) for id_, fields in found]
 
-    def trim(self, shard: int, entry_id: EntryId, *, mark: EntryId) -> None:
-        """Removes the entries up to and with `entry_id`, which Postgres has, and marks that it has them.
+    def trim(self, shard: int, entry_id: EntryId, *, replaces: EntryId) -> None:
+        """Removes the entries up to and including `entry_id`, which Postgres has, and makes it the stored id.
 
-        `mark` is the one that this replaces; where another stands by now, another drain went on, and it stays.
+        `replaces` is the stored id before. If another drain has changed that meanwhile, its stored id stays.
         """
         keys = [stream_key(shard), stored_key(shard)]
-        self._trim_script(keys=keys, args=[str(entry_id.next), str(entry_id), str(mark)])
+        self._trim_script(keys=keys, args=[str(entry_id.next), str(entry_id), str(replaces)])
 
     def remove(self, shard: int, entries: list[EntryId]) -> None:
         """Removes single entries that Postgres has."""
         self._redis.xdel(stream_key(shard), *map(str, entries))
 
-    def stored_id(self, shard: int) -> EntryId | None:
-        """The newest entry that the stream knows to be stored; None in a stream that was never trimmed."""
-        mark = self._redis.get(stored_key(shard))
-        return parse_entry_id(mark) if mark else None
+    def stored_id(self, shard: int) -> EntryId:
+        """The newest entry that Postgres has, by the last trim; NO_ENTRY if the stream was never trimmed."""
+        stored = self._redis.get(stored_key(shard))
+        return parse_entry_id(stored) if stored else NO_ENTRY
 
     def raise_last_id(self, shard: int, entry_id: EntryId) -> None:
         """Makes every id given from now on greater than `entry_id`, whatever Redis's clock says."""
@@ -91,7 +91,7 @@ class TelemetryStream:
         try:
             return parse_entry_id(self._redis.xinfo_stream(stream_key(shard))["last-generated-id"])
         except redis.ResponseError:
-            return EntryId(0, 0)
+            return NO_ENTRY
 
     # ── Looking on ───────────────────────────────────────────────────────────────────────────────────────────
 

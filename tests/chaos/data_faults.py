@@ -1,4 +1,4 @@
-"""Faults of the data: rows that Postgres refuses, a full disk, a stream that went back in time."""
+"""Faults of the data: rows that Postgres refuses, a full disk, a diverged stream."""
 
 import contextlib
 import shutil
@@ -60,7 +60,7 @@ def redis_flushed(ground: Ground) -> None:
         _settle(ground)
         with ground.stack.redis() as redis:
             redis.flushall()
-    _expect_went_back(ground)
+    _expect_divergence(ground)
 
 
 @fault(recovers_in=40)
@@ -78,25 +78,25 @@ def redis_restored_from_older_file(ground: Ground) -> None:
         shutil.rmtree(copy)
         ground.stack.supervisor.startProcess("redis", False)
         ground.stack.pid("redis")
-    _expect_went_back(ground)
+    _expect_divergence(ground)
 
 
 def _assert_no_false_alarm(ground: Ground) -> None:
-    """What follows will be told; until now nothing was to be."""
+    """Divergence is expected from here on; none may have been noted before."""
     with ground.stack.database() as database:
-        told = database.execute("select shard, went_back_at from ingest_positions where went_back_at is not null")
-        assert told.fetchall() == [], "a stream is said to have gone back in time, though it did not"
+        noted = database.execute("select shard, diverged_at from ingest_positions where diverged_at is not null")
+        assert noted.fetchall() == [], "a divergence is noted, though no stream diverged"
 
 
-def _expect_went_back(ground: Ground) -> None:
-    """Readiness tells it; and since that was meant, the audit need not."""
+def _expect_divergence(ground: Ground) -> None:
+    """Readiness reports it; it is cleared then, since the audit counts only divergences that no fault caused."""
 
-    def is_told() -> bool:
-        return "went back in time and was mended" in ground.stack.health()[1].get("stream", {}).get("detail", "")
+    def is_reported() -> bool:
+        return "diverged and was repaired" in ground.stack.health()[1].get("stream", {}).get("detail", "")
 
-    ground.stack.wait_until(is_told, QUIET_SECONDS, "does not say that its stream went back in time")
+    ground.stack.wait_until(is_reported, QUIET_SECONDS, "does not report that its stream diverged")
     with ground.stack.database() as database:
-        database.execute("update ingest_positions set went_back_at = null")
+        database.execute("update ingest_positions set diverged_at = null")
 
 
 def _settle(ground: Ground) -> None:

@@ -281,6 +281,6 @@ def test_strangers_are_not_told_where_the_servers_are(with_environment, client, 
     assert "127.0.0.1" in runner.invoke(args=["status"]).output
 
 
-def test_a_stream_that_went_back_is_named(with_environment, named, database):
+def test_a_diverged_stream_is_named(with_environment, named, database):
     database.execute("insert into ingest_positions (shard, entry_id, previous_entry_id) values (1, '2000-0', '1000-0')")
-    expect(named, "stream", "went back in time: shards [1]")
+    expect(named, "stream", "diverged from the stored positions: shards [1]")

@@ -130,7 +130,7 @@ def test_a_batch_is_counted_once_it_is_committed_and_not_before(client, counted,
         assert counted(f'energy_drain_step_seconds_count{{step="{step}"}}') >= 1, step
 
 
-def test_entries_of_a_stream_that_went_back_are_counted_too(client, counted, resources, broker, drain_all):
+def test_entries_of_a_diverged_stream_are_counted_too(client, counted, resources, broker, drain_all):
     client.post("/v1/telemetry", json=meter("M1"))
     shard = next(shard for shard in range(resources.stream.shards) if resources.stream.backlog(shard))
     (entry_id, fields) = broker.xrange(f"telemetry:{{{shard}}}")[0]

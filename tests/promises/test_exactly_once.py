@@ -62,7 +62,7 @@ def test_worker_killed_after_commit_does_not_duplicate_history(client, resources
 
 
 def test_a_drain_overtaken_between_commit_and_trim_does_not_put_the_mark_back(client, resources, database, monkeypatch):
-    """Its trim comes when another drain has stored and trimmed more: that is no stream that went back in time."""
+    """Its trim comes when another drain has stored and trimmed more: that is no divergence."""
     with_lag = []
     trim = resources.stream.trim
     with monkeypatch.context() as patch:
@@ -80,7 +80,7 @@ def test_a_drain_overtaken_between_commit_and_trim_does_not_put_the_mark_back(cl
     post(client, 2, start=50)
     drain_module.drain(0)
     drain_module.drain(1)
-    assert database.execute("select count(*) from ingest_positions where went_back_at is not null").fetchone()[0] == 0
+    assert database.execute("select count(*) from ingest_positions where diverged_at is not null").fetchone()[0] == 0
     assert set(names) <= set(stored(database))
 
 
@@ -262,7 +262,7 @@ def test_an_unreadable_entry_is_dead_lettered_and_stops_nothing(client, resource
     assert b"from a newer version" in letters[1][1]
 
 
-# ── A stream that does not belong to the position ────────────────────────────────────────────────────────────
+# ── A stream that diverged from its stored position ──────────────────────────────────────────────────────────
 
 
 def test_entries_after_a_flushed_redis_are_not_skipped(client, resources, database, drain_all, broker):
@@ -272,7 +272,7 @@ def test_entries_after_a_flushed_redis_are_not_skipped(client, resources, databa
     after = post(client, 4, start=100)
     drain_all()
     assert stored(database) == before + after
-    assert database.execute("select count(*) from ingest_positions where went_back_at is not null").fetchone()[0] == 2
+    assert database.execute("select count(*) from ingest_positions where diverged_at is not null").fetchone()[0] == 2
 
 
 def test_entries_of_a_redis_whose_clock_went_back_are_not_skipped(client, resources, database, drain_all, broker):

@@ -42,7 +42,7 @@ def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
         (first.entry_id, b"one"),
         (second.entry_id, b"two"),
     ]
-    stream.trim(0, first.entry_id, mark=EntryId(0, 0))
+    stream.trim(0, first.entry_id, replaces=EntryId(0, 0))
     assert stream.stored_id(0) == first.entry_id
     assert (stream.backlog(0), stream.oldest(0)) == (1, second.entry_id)
     assert not stream.contains(0, first.entry_id)
@@ -51,9 +51,9 @@ def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
 
 def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
     first, second = stream.append(b"one", shard=0).entry_id, stream.append(b"two", shard=0).entry_id
-    stream.trim(0, first, mark=EntryId(0, 0))
-    stream.trim(0, second, mark=first)
-    stream.trim(0, first, mark=EntryId(0, 0))
+    stream.trim(0, first, replaces=EntryId(0, 0))
+    stream.trim(0, second, replaces=first)
+    stream.trim(0, first, replaces=EntryId(0, 0))
     assert stream.stored_id(0) == second
 
 
