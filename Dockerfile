@@ -10,7 +10,7 @@ RUN python -m venv --without-pip /opt/venv \
 FROM python:3.12-slim
 # A number, so that an orchestrator can tell that it is not root.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy
-ENV PATH=/opt/venv/bin:$PATH \
+ENV PATH=/app/bin:/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
@@ -18,6 +18,7 @@ COPY --from=build /opt/venv /opt/venv
 # Only what runs; owned by root, so that the service can't change its own code.
 COPY alembic.ini celeryconfig.py ./
 COPY deploy/health.py deploy/
+COPY deploy/energy bin/
 COPY migrations migrations
 COPY models models
 COPY workers workers

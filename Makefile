@@ -1,6 +1,7 @@
 # Everything runs in .venv, which is made on first use and brought up to date when the requirements change.
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help up test chaos bench lint format audit clean
@@ -33,17 +34,19 @@ audit: $(VENV)/.installed-dev ## known vulnerabilities of what is installed
 	@exec $(BIN)/python deploy/audit.py
 
 clean: ## remove .venv and caches; the data in .energy stays
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.installed: requirements.txt requirements-embedded.txt | $(BIN)/pip
+$(VENV)/.installed: pyproject.toml requirements.txt requirements-embedded.txt | $(BIN)/pip
 	@echo 'installing what the stack needs into $(VENV) …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-embedded.txt
+	@$(PIP) -r requirements.txt -r requirements-embedded.txt
+	@$(PIP) --no-deps --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements.txt requirements-embedded.txt | $(BIN)/pip
+$(VENV)/.installed-dev: pyproject.toml requirements-dev.txt requirements.txt requirements-embedded.txt | $(BIN)/pip
 	@echo 'installing what the tests need into $(VENV) …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt
+	@$(PIP) --no-deps --editable .
 	@touch $@ $(VENV)/.installed
 
 # The Python to use: $(PYTHON) if given, else the first of these that is new enough.

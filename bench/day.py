@@ -67,7 +67,7 @@ def import_mappings(bench: Bench) -> None:
     lines = [f"{fleet.vehicle_id(pair)},{fleet.meter_id(pair)},," for pair in range(fleet.PAIRS)]
     file.write_text("\n".join(["vehicleId,meterId,from,to", *lines, ""]))
     bench.tell(0, "importing the mappings")
-    bench.stack.flask("mapping", "import", str(file))
+    bench.stack.energy("mapping", "import", str(file))
 
 
 def load_day(bench: Bench) -> Day:

@@ -95,4 +95,4 @@ def _prepare(stack: Stack) -> None:
     stack.engine()
     stack.command([*programs.PYTHON, "alembic", "upgrade", "head"])
     scopes = [word for scope in ("ingest", "read", "admin") for word in ("--scope", scope)]
-    stack.key = stack.flask("keys", "create", "--name", "bench", *scopes).strip()
+    stack.key = stack.energy("keys", "create", "--name", "bench", *scopes).strip()

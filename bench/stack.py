@@ -84,9 +84,9 @@ class Stack:
             raise BenchError(f"`{' '.join(argv[1:5])} …` failed: {done.stderr.strip()[-500:]}")
         return done.stdout
 
-    def flask(self, *arguments: str) -> str:
+    def energy(self, *arguments: str) -> str:
         """One of the operator's commands."""
-        return self.command([*programs.PYTHON, "flask", "--app", "webapp", *arguments])
+        return self.command([*programs.PYTHON, "webapp.commands", *arguments])
 
     def stop(self) -> None:
         """Ends every process but the servers, the source before the sink."""

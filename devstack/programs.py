@@ -46,7 +46,7 @@ def applications(settings: Settings) -> list[Program]:
                         "webapp:create_app"], stop_seconds=5),
         Program("beat", [*PYTHON, "celery", "--quiet", "-A", "workers", "beat", "--pidfile=",
                          "--schedule", str(settings.home / "run/beat")], stop_seconds=1),
-        *([Program("simulate", [*PYTHON, "flask", "--app", "webapp", "simulate", str(settings.simulate),
+        *([Program("simulate", [*PYTHON, "webapp.commands", "simulate", str(settings.simulate),
                                 "--url", settings.url], stop_seconds=1)] if settings.simulate else []),
     ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -155,7 +156,8 @@ def welcome(settings: Settings, output: Output) -> None:
     meter = f'{{"meterId":"M001","kwhConsumedAc":0.13,"voltage":230.1,"timestamp":"{now}"}}'
     output.say(f"ready      {settings.url}/")
     output.say(f"docs       {settings.url}/docs")
-    output.say(f"elsewhere  set -a; . {shlex.quote(str(settings.home / 'env'))}   for psql, redis-cli, flask")
+    output.say(f"commands   {os.path.relpath(Path(sys.executable).with_name('energy'))} --help")
+    output.say(f"elsewhere  set -a; . {shlex.quote(str(settings.home / 'env'))}   for psql and redis-cli too")
     output.say("try        this, in another terminal:")
     key = ' -H "Authorization: Bearer $ENERGY_API_KEY"' if settings.auth == "required" else ""
     output.plain(f"curl {settings.url}/v1/telemetry{key} -H 'Content-Type: application/json' -d '[{vehicle},{meter}]'")

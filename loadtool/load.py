@@ -1,4 +1,4 @@
-"""`flask load`: readings posted to a running API, and what came of them."""
+"""`energy load`: readings posted to a running API, and what came of them."""
 
 import itertools
 import time
@@ -28,7 +28,7 @@ PERFORMANCE = (
 
 @click.group()
 def load() -> None:
-    """Post readings to a running API and see that they are stored.
+    """Post readings and check that they are stored.
 
     Devices are called LOAD-M00001, LOAD-V00001 and so on. Exit status 0: all were accepted and stored.
     """
@@ -66,7 +66,7 @@ def single(n: int, batch: int, clients: int, wait: float, url: str, key: str | N
 
     \b
     Example:
-      flask --app webapp load single 100
+      energy load single 100
     """
     sending = Sending(_running(url, clients, key), clients)
     _send_rounds(sending, n, batch, rounds=1)
@@ -88,7 +88,7 @@ def full(n: int, batch: int, clients: int, wait: float, url: str, key: str | Non
 
     \b
     Example:
-      flask --app webapp load full 10
+      energy load full 10
     """
     api = _running(url, clients, key)
     numbers = range(1, n + 1)
@@ -123,8 +123,8 @@ def sustained(
 
     \b
     Examples:
-      flask --app webapp load load 1000 60 --rate 500
-      flask --app webapp load load 1000 60 --batch 500 --clients 16
+      energy load load 1000 60 --rate 500
+      energy load load 1000 60 --batch 500 --clients 16
     """
     sending = Sending(_running(url, clients, key), clients)
     started = time.monotonic()

@@ -80,7 +80,7 @@ class Sending:
         if self.refused:
             wrong.append(f"{self.refused:,} readings were refused: {self.refusal}")
         if self.receipts.dead_letters:
-            wrong.append(f"{self.receipts.dead_letters:,} became dead letters; see `flask dead-letters list`")
+            wrong.append(f"{self.receipts.dead_letters:,} became dead letters; see `energy dead-letters list`")
         if outstanding := self.receipts.outstanding:
             wrong.append(f"{outstanding:,} accepted readings are not stored yet; is a worker running?")
         if wrong:

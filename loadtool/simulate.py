@@ -1,4 +1,4 @@
-"""`flask simulate`: a fleet that sends readings for ever, so that there is something to look at."""
+"""`energy simulate`: a fleet that sends readings for ever, so that there is something to look at."""
 
 import signal
 import time
@@ -23,15 +23,15 @@ LONGEST_WAIT_SECONDS = 60.0
 @url_option
 @key_option
 def simulate(n: int, url: str, key: str | None) -> None:
-    """N vehicles, each with a meter: the last 24 hours at once, then a reading of each every minute, for ever.
+    """Simulate N vehicles: the last 24 hours, then a reading a minute.
 
-    They are called SIM-V001, SIM-M001 and so on. Some are degraded (SIM-V007), some fail at noon (SIM-V003),
-    and SIM-V005 forgets its state of charge now and then. Started again it goes on where the API last heard of
-    each vehicle. Where the API is away or its backlog full, it waits and tries again.
+    Each has a meter. They are called SIM-V001, SIM-M001 and so on. Some are degraded (SIM-V007), some fail at noon
+    (SIM-V003), and SIM-V005 forgets its state of charge now and then. Started again it goes on after the last
+    reading that the API has of each vehicle. While the API is unavailable or its backlog full, it waits.
 
     \b
     Example:
-      flask --app webapp simulate 25 --url http://127.0.0.1:8000
+      energy simulate 25 --url http://127.0.0.1:8000
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)

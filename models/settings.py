@@ -153,7 +153,7 @@ def load_settings() -> Settings:
     settings = Settings(**values)
     if settings.auth == "off" and not settings.allow_insecure:
         raise SettingsError(
-            "AUTH: off lets anybody post and read. Leave it at `required` and make keys (flask keys create); "
+            "AUTH: off lets anybody post and read. Leave it at `required` and make keys (energy keys create); "
             "or, where nobody else reaches this service, say so with ALLOW_INSECURE=1"
         )
     if settings.alert_webhook_url and not settings.alert_webhook_secret:

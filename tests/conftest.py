@@ -14,8 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from click.testing import CliRunner
 
 from devstack import postgres_server, redis_server, server
+from webapp.commands import energy
 
 ROOT = Path(__file__).parent.parent
 
@@ -171,9 +173,19 @@ def send(client, drain_all):
     return send
 
 
+class CommandRunner(CliRunner):
+    """Runs the operators' commands in this process: `runner.invoke(args=["status", "--json"])`."""
+
+    def __init__(self):
+        super().__init__(env={"ENERGY_HOME": "/absent"})  # a stack that runs in this folder is not the tests'
+
+    def invoke(self, args, **options):
+        return super().invoke(energy, args, **options)
+
+
 @pytest.fixture
-def runner(app):
-    return app.test_cli_runner()
+def runner(resources):
+    return CommandRunner()
 
 
 def _empty(resources) -> None:

@@ -2,43 +2,38 @@
 
 from flask import Flask
 
-from models.observability.logs import configure_logs
-from models.resources import connect_web
 from models.settings import Settings, SettingsError, load_settings
-from webapp import alerts, commands, exports, openapi, service
-from webapp.analytics import fleet, performance, series, sessions, tariffs
-from webapp.devices import live, mapping
-from webapp.devices import settings as device_settings
-from webapp.http import auth, encoding, errors, headers, limits, metrics, request_log
-from webapp.http.resources import new_breaker
-from webapp.ingest import fast_door
-from webapp.ingest import views as ingest
-
-# What every request passes, in this order.
-PASSED = (metrics, request_log, fast_door, headers, errors, auth, limits)
-ANSWERED_BY = (
-    ingest, live, device_settings, mapping, sessions, performance, fleet, series, tariffs, alerts, exports, service,
-)  # fmt: skip
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The application, with connections of its own: make it in the process that serves.
+    """The whole application, with connections of its own: make it in the process that serves.
 
-    Without `settings` they are those of the environment; a wrong one ends the process with its name.
+    Without `settings` they come from the environment; a wrong one ends the process and is named.
     """
-    app = Flask(__name__, static_folder=None)
-    commands.init_app(app)
-    if commands.are_looked_up():
-        return app
     settings = settings or _settings_or_exit()
+    # Imported here and not above, because the commands are in this package too and start a second faster without.
+    from models.observability.logs import configure_logs
+    from models.resources import connect_web
+    from webapp import alerts, exports, openapi, service
+    from webapp.analytics import fleet, performance, series, sessions, tariffs
+    from webapp.devices import live, mapping
+    from webapp.devices import settings as device_settings
+    from webapp.http import auth, encoding, errors, headers, limits, metrics, request_log
+    from webapp.http.resources import new_breaker
+    from webapp.ingest import fast_door
+    from webapp.ingest import views as ingest
+
     configure_logs(settings)
+    app = Flask(__name__, static_folder=None)
     app.json = encoding.MsgspecProvider(app)
     app.extensions["resources"] = connect_web(settings)
     app.extensions["breaker"] = new_breaker()
-    for module in PASSED:
-        module.init_app(app)
-    for module in ANSWERED_BY:
-        app.register_blueprint(module.bp)
+    for each_request in (metrics, request_log, fast_door, headers, errors, auth, limits):  # in this order
+        each_request.init_app(app)
+    for views in (
+        ingest, live, device_settings, mapping, sessions, performance, fleet, series, tariffs, alerts, exports, service,
+    ):  # fmt: skip
+        app.register_blueprint(views.bp)
     openapi.init_app(app)
     return app
 

@@ -76,7 +76,7 @@ def _check_partitions(snapshot: Snapshot) -> Check:
     ahead = snapshot.postgres.days_ahead
     if ahead < 1:
         day = "today" if ahead < 0 else "tomorrow"
-        return wrong(f"there is no partition for {day}; run `flask partitions ensure`", daysAhead=ahead)
+        return wrong(f"there is no partition for {day}; run `energy partitions ensure`", daysAhead=ahead)
     return good(f"made for {ahead} days ahead", daysAhead=ahead)
 
 

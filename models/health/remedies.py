@@ -76,7 +76,7 @@ REMEDIES = {
     ),
     "keys": Remedy(
         "Devices are strangers on the internet: without keys anybody posts for any meter and reads every vehicle.",
-        "set AUTH=required, unset ALLOW_INSECURE; flask --app webapp keys create --help",
+        "set AUTH=required, unset ALLOW_INSECURE; energy keys create --help",
     ),
     "debug": Remedy(
         "Flask's debugger runs code for whoever meets an error, and shows the inside.", "unset FLASK_DEBUG; no --debug"
@@ -84,7 +84,7 @@ REMEDIES = {
     "migrations": Remedy("The code expects the tables of its own revision.", "alembic upgrade head"),
     "partitions": Remedy(
         "A reading of a day without a partition can't be stored: at midnight its shard stands still.",
-        "flask --app webapp partitions ensure; then see why beat and the workers don't: they do it every 10 minutes",
+        "energy partitions ensure; then see why beat and the workers don't: they do it every 10 minutes",
     ),
     "backlog": Remedy(
         "At its bound requests get 503, and devices have to keep their readings.",
@@ -108,6 +108,6 @@ REMEDIES = {
     ),
     "rollups": Remedy(
         "The fleet's figures and most alerts end at the watermark; all else is up to date without.",
-        "see the workers' log for rollups_failed, and whether beat rings; flask --app webapp rollups status",
+        "see the workers' log for rollups_failed, and whether beat rings; energy rollups status",
     ),
 }

@@ -1,6 +1,6 @@
 """What there is to see of the engine at this moment: one short look at Postgres and Redis, both at once.
 
-Readiness, `flask status` and `flask doctor` judge the same facts. A look is over within about two seconds,
+Readiness, `energy status` and `energy doctor` judge the same facts. A look is over within about two seconds,
 whatever state the servers are in.
 """
 

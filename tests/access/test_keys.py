@@ -469,7 +469,7 @@ def test_a_service_without_keys_must_be_meant(servers, monkeypatch):
     assert load_settings().auth == "off"
     for insecure in ("0", None):
         monkeypatch.setenv("ALLOW_INSECURE", insecure) if insecure else monkeypatch.delenv("ALLOW_INSECURE")
-        with pytest.raises(SettingsError, match=r"(?s)AUTH.*flask keys create.*ALLOW_INSECURE=1"):
+        with pytest.raises(SettingsError, match=r"(?s)AUTH.*energy keys create.*ALLOW_INSECURE=1"):
             load_settings()
     monkeypatch.delenv("AUTH")
     assert load_settings().auth == "required"

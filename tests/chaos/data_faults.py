@@ -129,7 +129,7 @@ def _replay(ground: Ground) -> int:
     """Brings all dead letters back; returns how many that were. A second replay at the same time finds none."""
     with ground.stack.database() as database:
         letters = database.execute("select count(*) from dead_letters where replayed_at is null").fetchone()[0]
-    command = ("flask", "--app", "webapp", "dead-letters", "replay", "--all")
+    command = ("webapp.commands", "dead-letters", "replay", "--all")
     replays = [ground.stack.run_beside(*command) for _ in range(2)]
     assert [replay.wait(REPLAY_SECONDS) for replay in replays] == [0, 0]
     with ground.stack.database() as database:

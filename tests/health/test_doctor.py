@@ -1,4 +1,4 @@
-"""`flask doctor`: of each thing what was found, why it matters and how to mend it. Broken states: test_health.py."""
+"""`energy doctor`: of each thing what was found, why it matters and how to mend it. Broken states: test_health.py."""
 
 import json
 import os
@@ -132,7 +132,7 @@ def test_keys_are_required_but_on_a_machine_of_its_own(snapshot):
 def test_the_debugger_is_found(resources, alive):
     assert examined(take_snapshot(resources), debug=True)["debug"] == ("wrong", "FLASK_DEBUG is on")
     done = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "webapp", "doctor", "--json"],
+        [sys.executable, "-m", "webapp.commands", "doctor", "--json"],
         cwd=ROOT, env=os.environ | {"FLASK_DEBUG": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Ten ways to be broken: readiness, `flask status` and `flask doctor` must name each. On real servers."""
+"""Ten ways to be broken: readiness, `energy status` and `energy doctor` must name each. On real servers."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`flask status`: the engine's figures, for people and for programs. Broken states: test_health.py."""
+"""`energy status`: the engine's figures, for people and for programs. Broken states: test_health.py."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from models.health.status import collect_figures
 from tests import ROOT
 from tests.factories import ago, meter, vehicle
 
-STATUS = [sys.executable, "-m", "flask", "--app", "webapp", "status"]
+STATUS = [sys.executable, "-m", "webapp.commands", "status"]
 
 
 def told(runner) -> dict:

@@ -358,6 +358,7 @@ def test_image_holds_exactly_what_runs():
     assert sorted(source for source, _ in _copied()) == [
         "alembic.ini",
         "celeryconfig.py",
+        "deploy/energy",
         "deploy/health.py",
         "loadtool",
         "migrations",
@@ -514,7 +515,7 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
         url = f"http://127.0.0.1:{port}"
         _until(lambda: _get(f"{url}/health/ready")[0] == 200)
         assert _get(f"{url}/v1/telemetry", meter("M-compose"))[0] == 401
-        key = host.ask("flask", "--app", "webapp", "keys", "create", "--name", "device", "--scope", "ingest")
+        key = host.ask("energy", "keys", "create", "--name", "device", "--scope", "ingest")
         _until(lambda: _get(f"{url}/v1/telemetry", meter("M-compose"), key)[0] == 202)
         status, receipt = _get(f"{url}/v1/telemetry", meter("M-compose"), key)
         assert status == 202
@@ -544,7 +545,7 @@ class Host:
             (self.root / folder.removeprefix("/")).mkdir(parents=True, exist_ok=True)
         environment = {key: self.here(value) for key, value in self.services[name]["environment"].items()}
         # The image's ENV PATH; a clean environment otherwise.
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{self.image / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         return {"cwd": self.image, "env": environment | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}}
 
     def here(self, word: str) -> str:

@@ -9,6 +9,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
+import click
 import msgspec
 import psycopg
 import pytest
@@ -26,8 +27,10 @@ from models.stream.entry_ids import EntryId, received_at
 from models.stream.keys import FIELD
 from tests import ROOT
 from tests.factories import ago, meter, stamp, vehicle
+from webapp.commands import COMMANDS, energy
+from webapp.commands.environment import use_local_stack
 
-FLASK = [sys.executable, "-m", "flask", "--app", "webapp"]
+ENERGY = [sys.executable, "-m", "webapp.commands"]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -91,8 +94,9 @@ def last_row(output: str) -> list[str]:
 
 
 def bare_environment(**values) -> dict:
-    gone = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL")
-    return {name: value for name, value in os.environ.items() if name not in gone} | values
+    """Without the addresses of a stack; nor is there one in the folder."""
+    gone = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL", "ENERGY_API_KEY")
+    return {name: value for name, value in os.environ.items() if name not in gone} | {"ENERGY_HOME": "/absent"} | values
 
 
 @pytest.fixture
@@ -104,7 +108,7 @@ def closed_url():
 
 def test_load_needs_no_database_settings_and_says_that_the_api_is_away(closed_url):
     done = subprocess.run(
-        [*FLASK, "load", "single", "1"],
+        [*ENERGY, "load", "single", "1"],
         cwd=ROOT,
         env=bare_environment(ENERGY_API_URL=closed_url),
         capture_output=True,
@@ -117,7 +121,7 @@ def test_load_needs_no_database_settings_and_says_that_the_api_is_away(closed_ur
 
 def test_a_command_for_the_database_names_the_setting_it_misses():
     done = subprocess.run(
-        [*FLASK, "partitions", "list"], cwd=ROOT, env=bare_environment(), capture_output=True, text=True
+        [*ENERGY, "partitions", "list"], cwd=ROOT, env=bare_environment(), capture_output=True, text=True
     )
     assert done.returncode == 1
     assert "DATABASE_URL" in done.stderr
@@ -125,10 +129,9 @@ def test_a_command_for_the_database_names_the_setting_it_misses():
 
 
 @pytest.mark.parametrize("made", ["import webapp; webapp.create_app()", None], ids=["factory", "flask routes"])
-def test_a_process_that_serves_still_ends_with_the_name_of_a_missing_setting(made):
-    command = [sys.executable, "-c", made] if made else [*FLASK, "routes"]
-    environment = bare_environment(FLASK_RUN_FROM_CLI="true")  # inherited, it changes nothing
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+def test_a_process_that_serves_ends_with_the_name_of_a_missing_setting(made):
+    command = ["-c", made] if made else ["-m", "flask", "--app", "webapp", "routes"]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=bare_environment(), capture_output=True, text=True)
     assert done.returncode != 0
     assert "DATABASE_URL" in done.stderr
 
@@ -140,7 +143,71 @@ def test_an_address_that_is_none_is_named(runner, address):
     assert "--url" in done.output
 
 
-def test_every_command_has_help_with_an_example(app, runner):
+def test_help_lists_every_command_and_imports_none():
+    program = """if True:
+        import sys
+        from click.testing import CliRunner
+        from webapp.commands import COMMANDS, energy
+        shown = CliRunner().invoke(energy, ["--help"])
+        assert shown.exit_code == 0
+        assert all(name in shown.output for name in COMMANDS)
+        heavy = {"psycopg", "redis", "celery", "sqlalchemy", "urllib3", "rich"} & set(sys.modules)
+        assert not heavy, heavy"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_listed_with_the_first_line_of_its_own_help(name):
+    command = energy.get_command(click.Context(energy), name)
+    assert command.help.splitlines()[0].startswith(COMMANDS[name].help)
+
+
+def test_an_unknown_command_is_named(runner):
+    done = runner.invoke(args=["statsu"])
+    assert (done.exit_code, "No such command 'statsu'" in done.output) == (2, True)
+
+
+@pytest.fixture
+def local_stack(tmp_path, monkeypatch):
+    """A folder in which a stack of `make up` was started, and an environment without any."""
+    for name in ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL", "ENERGY_API_KEY", "ENERGY_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what a command adds ends with the test
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".energy").mkdir()
+    (tmp_path / ".energy/env").write_text(
+        "DATABASE_URL='postgresql://me@127.0.0.1:1/it s'\nREDIS_URL=redis://127.0.0.1:2/0\n"
+        "ENERGY_API_URL=http://127.0.0.1:3\nENERGY_API_KEY=local\n"
+    )
+    return tmp_path
+
+
+def test_commands_find_the_stack_of_the_folder(local_stack):
+    use_local_stack()
+    assert os.environ["DATABASE_URL"] == "postgresql://me@127.0.0.1:1/it s"
+    assert os.environ["REDIS_URL"] == "redis://127.0.0.1:2/0"
+    assert (os.environ["ENERGY_API_URL"], os.environ["ENERGY_API_KEY"]) == ("http://127.0.0.1:3", "local")
+
+
+def test_commands_find_the_stack_in_energy_home(local_stack, monkeypatch):
+    (local_stack / ".energy").rename(local_stack / "elsewhere")
+    use_local_stack()
+    assert "DATABASE_URL" not in os.environ
+    monkeypatch.setenv("ENERGY_HOME", str(local_stack / "elsewhere"))
+    use_local_stack()
+    assert "DATABASE_URL" in os.environ
+
+
+def test_the_environment_goes_before_the_stack_of_the_folder_and_is_not_mixed_with_it(local_stack, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://redis.example/0")
+    monkeypatch.setenv("ENERGY_API_URL", "https://energy.example")
+    use_local_stack()
+    assert os.environ["REDIS_URL"] == "redis://redis.example/0"
+    assert os.environ["ENERGY_API_URL"] == "https://energy.example"
+    assert not {"DATABASE_URL", "ENERGY_API_KEY"} & set(os.environ)
+
+
+def test_every_command_has_help_with_an_example(runner):
     for words in (
         "load single", "load full", "load load", "simulate", "partitions list", "partitions ensure",
         "dead-letters list", "dead-letters show", "dead-letters replay", "mapping import", "status", "doctor",
@@ -148,7 +215,7 @@ def test_every_command_has_help_with_an_example(app, runner):
         shown = runner.invoke(args=[*words.split(), "--help"])
         assert shown.exit_code == 0
         assert "Example" in shown.output, words
-        assert f"flask --app webapp {words}" in shown.output
+        assert f"energy {words}" in shown.output
 
 
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -317,7 +384,7 @@ def test_simulate_waits_for_an_api_that_is_away(closed_url, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_simulate_stops_when_asked_to_without_a_traceback(closed_url, number):
-    command = [*FLASK, "simulate", "2", "--url", closed_url]
+    command = [*ENERGY, "simulate", "2", "--url", closed_url]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=bare_environment(), **options) as process:
         said = process.stdout.readline()

@@ -82,7 +82,7 @@ def test_settings_are_for_admins_and_of_bound_devices(client, new_key):
         assert client.put(f"/v1/meters/{device}", json=KNOWN, headers={"X-API-Key": key}).status_code == status
 
 
-# ── flask devices ────────────────────────────────────────────────────────────────────────────────────────────
+# ── energy devices ───────────────────────────────────────────────────────────────────────────────────────────
 
 CSV = """kind,deviceId,register,heartbeatSeconds,name,site,ratedPowerKw
 meter,M001,cumulative,300,"Bay 7, north",depot-north,22.5

@@ -1,36 +1,78 @@
-"""The operator's commands: `flask --app webapp --help`. Each opens what it needs, and only that."""
+"""The operators' commands: `energy --help`, or `python -m webapp.commands`.
+
+No command needs the application. Each is imported when it runs: the whole takes a second, `--help` should not.
+"""
+
+from importlib import import_module
+from typing import NamedTuple
 
 import click
-from flask import Flask
-from flask.cli import FlaskGroup
 
-from loadtool import load, simulate
-from webapp.commands import alerts, dead_letters, devices, doctor, export, keys, mapping, partitions, rollups, status
+from webapp.commands.environment import use_local_stack
 
 
-def init_app(app: Flask) -> None:
-    for command in (
-        load.load,
-        simulate.simulate,
-        status.status,
-        doctor.doctor,
-        keys.keys,
-        partitions.partitions,
-        dead_letters.dead_letters,
-        mapping.mapping,
-        devices.devices,
-        rollups.rollups,
-        alerts.alerts,
-        export.export,
-    ):
-        app.cli.add_command(command)
+class Listed(NamedTuple):
+    module: str  # in it the command has its own name, with _ for -
+    help: str  # the first line of the command's own help
 
 
-def are_looked_up() -> bool:
-    """Whether `flask` makes this application only to find a command in it.
+SECTIONS = {
+    "State of the engine": {
+        "status": Listed("webapp.commands.status", "Readiness, backlog and lag, rates, workers, devices and sizes."),
+        "doctor": Listed("webapp.commands.doctor", "Check what the guarantees rest on; name remedies."),
+        "rollups": Listed("webapp.commands.rollups", "Hourly roll-ups: their watermark, and computing them anew."),
+        "partitions": Listed("webapp.commands.partitions", "Partitions of history: one for each UTC day and kind."),
+    },
+    "Access, devices and alerts": {
+        "keys": Listed("webapp.commands.keys", "API keys: who may post and read what."),
+        "devices": Listed("webapp.commands.devices", "Settings of devices: register, heartbeat, name, site, power."),
+        "mapping": Listed("webapp.commands.mapping", "Which meter feeds which vehicle."),
+        "alerts": Listed("webapp.commands.alerts", "Alerts of devices: list and acknowledge them."),
+    },
+    "Readings": {
+        "export": Listed("webapp.commands.export", "Write history to a file, CSV or Parquet."),
+        "dead-letters": Listed("webapp.commands.dead_letters", "Readings that the database refused for good."),
+    },
+    "Load on a running API, over HTTP": {
+        "load": Listed("loadtool.load", "Post readings and check that they are stored."),
+        "simulate": Listed("loadtool.simulate", "Simulate N vehicles: the last 24 hours, then a reading a minute."),
+    },
+}
+COMMANDS = {name: listed for section in SECTIONS.values() for name, listed in section.items()}
 
-    Then no server is connected to: `load` and `simulate` talk HTTP, from machines that know no database. It is
-    not so for `flask run`, `shell` and `routes`, which ask for the application from within a command of theirs.
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called. The list of commands comes from SECTIONS and imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        listed = COMMANDS.get(cmd_name)
+        return listed and getattr(import_module(listed.module), cmd_name.replace("-", "_"))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, listed.help) for name, listed in section.items()], col_max=14)
+
+
+@click.group(cls=LazyGroup, context_settings={"max_content_width": 110})
+def energy() -> None:
+    """Commands for those who run the engine.
+
+    They work on DATABASE_URL and REDIS_URL, and read the engine's other settings from the environment as well.
+    Where these are not set, they find the stack that `make up` runs in this folder (.energy, or ENERGY_HOME).
+
+    \b
+    Examples:
+      energy status --watch
+      energy keys create --name "Depot 1" --scope ingest
+      energy load load 1000 30 --rate 500
+      energy keys create --help
     """
-    context = click.get_current_context(silent=True)
-    return context is not None and isinstance(context.command, FlaskGroup)
+    use_local_stack()
+
+
+def main() -> None:
+    energy(prog_name="energy")

@@ -1,4 +1,4 @@
-"""`flask alerts`: what a person should look at."""
+"""`energy alerts`: what a person should look at."""
 
 import click
 
@@ -10,7 +10,10 @@ from webapp.commands.output import print_table
 
 @click.group()
 def alerts() -> None:
-    """Alerts of devices: efficiency, battery temperature, silence, implausible readings."""
+    """Alerts of devices: list and acknowledge them.
+
+    Their kinds: efficiency, battery temperature, silence, implausible readings.
+    """
 
 
 @alerts.command("list")
@@ -23,8 +26,8 @@ def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> No
 
     \b
     Examples:
-      flask --app webapp alerts list
-      flask --app webapp alerts list --state all --kind efficiency --limit 200
+      energy alerts list
+      energy alerts list --state all --kind efficiency --limit 200
     """
     with database() as (connection, _):
         found = list_alerts(
@@ -58,7 +61,7 @@ def acknowledge_(alert_ids: tuple[int, ...], note: str | None) -> None:
 
     \b
     Example:
-      flask --app webapp alerts acknowledge 17 18 --note 'Charger is being replaced'
+      energy alerts acknowledge 17 18 --note 'Charger is being replaced'
     """
     if note is not None and not 1 <= len(note) <= MAX_NOTE_LENGTH:
         raise click.UsageError(f"A note has 1–{MAX_NOTE_LENGTH} characters.")

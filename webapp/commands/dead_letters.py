@@ -1,4 +1,4 @@
-"""`flask dead-letters`: readings that Postgres refused for good, and their way back."""
+"""`energy dead-letters`: readings that Postgres refused for good, and their way back."""
 
 import click
 import msgspec
@@ -11,7 +11,10 @@ from webapp.commands.output import print_table, progress
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Readings that the database refused for good, each kept with its reason."""
+    """Readings that the database refused for good.
+
+    Each is kept with the reason, and can be brought back.
+    """
 
 
 @dead_letters.command("list")
@@ -22,7 +25,7 @@ def list_(limit: int, replayed: bool) -> None:
 
     \b
     Example:
-      flask --app webapp dead-letters list --limit 10
+      energy dead-letters list --limit 10
     """
     with database() as (connection, _):
         letters = list_dead_letters(connection, limit=limit, include_replayed=replayed)
@@ -54,7 +57,7 @@ def show(letter_id: int) -> None:
 
     \b
     Example:
-      flask --app webapp dead-letters show 17 | jq .reading
+      energy dead-letters show 17 | jq .reading
     """
     with database() as (connection, _):
         letter = get_dead_letter(connection, letter_id)
@@ -75,8 +78,8 @@ def replay(letter_ids: tuple[int, ...], everything: bool) -> None:
 
     \b
     Examples:
-      flask --app webapp dead-letters replay 17 18
-      flask --app webapp dead-letters replay --all
+      energy dead-letters replay 17 18
+      energy dead-letters replay --all
     """
     if bool(letter_ids) == everything:
         raise click.UsageError("Say which: ids, or --all.")

@@ -1,4 +1,4 @@
-"""`flask devices`: what is known of devices beside their readings, many at once."""
+"""`energy devices`: what is known of devices beside their readings, many at once."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ class NameSchema(Schema):
 
 @click.group()
 def devices() -> None:
-    """What is known of devices: how they count, how often they report, where they stand."""
+    """Settings of devices: register, heartbeat, name, site, power."""
 
 
 @devices.command("import")
@@ -48,7 +48,7 @@ def import_(file: Path) -> None:
     \b
     Example:
       printf 'kind,deviceId,register,site\\nmeter,M001,cumulative,depot-north\\n' > fleet.csv
-      flask --app webapp devices import fleet.csv
+      energy devices import fleet.csv
     """
     found, bad = read_lines(file, REQUIRED, COLUMNS, _load, key=lambda line: line[:2])
     if bad:
@@ -84,7 +84,7 @@ def export(file: Path | None, kind: str | None) -> None:
 
     \b
     Example:
-      flask --app webapp devices export fleet.csv
+      energy devices export fleet.csv
     """
     with file.open("w", encoding="utf-8", newline="") if file else nullcontext(sys.stdout) as output:
         writer = csv.writer(output, lineterminator="\n")
@@ -101,7 +101,7 @@ def list_(kind: str | None) -> None:
 
     \b
     Example:
-      flask --app webapp devices list --kind meter
+      energy devices list --kind meter
     """
     with database() as (connection, _):
         rows = list(list_devices(connection, KINDS.get(kind)))

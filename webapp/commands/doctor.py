@@ -1,4 +1,4 @@
-"""`flask doctor`: is everything so that the engine's guarantees hold?"""
+"""`energy doctor`: is everything so that the engine's guarantees hold?"""
 
 import click
 import msgspec
@@ -16,15 +16,15 @@ from webapp.commands.output import MARKS, console, new_table
 @click.option("--strict", is_flag=True, help="End with 1 for a warning too.")
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 def doctor(strict: bool, as_json: bool) -> None:
-    """Check what the guarantees rest on; say of each what was found, why it matters and how to mend it.
+    """Check what the guarantees rest on; name remedies.
 
     Judges the servers, and this process's environment: run it with that of web and workers.
     Ends with 1 where something is wrong.
 
     \b
     Examples:
-      flask --app webapp doctor
-      flask --app webapp doctor --json | jq '.findings[] | select(.verdict == "wrong")'
+      energy doctor
+      energy doctor --json | jq '.findings[] | select(.verdict == "wrong")'
     """
     settings = settings_or_exit()
     findings = examine(take_close_snapshot(settings), debug=get_debug_flag())

@@ -1,4 +1,4 @@
-"""`flask export`: readings into a file, straight from the database."""
+"""`energy export`: readings into a file, straight from the database."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ class DeviceId(click.ParamType):
 
 @click.group()
 def export() -> None:
-    """History, taken out."""
+    """Write history to a file, CSV or Parquet."""
 
 
 @export.command()
@@ -62,8 +62,8 @@ def readings(
 
     \b
     Examples:
-      flask --app webapp export readings --kind vehicle -o vehicles.parquet
-      flask --app webapp export readings --kind meter --from 2026-02-01T00:00:00Z --to 2026-03-01T00:00:00Z -o feb.csv
+      energy export readings --kind vehicle -o vehicles.parquet
+      energy export readings --kind meter --from 2026-02-01T00:00:00Z --to 2026-03-01T00:00:00Z -o feb.csv
     """
     try:
         start, end = AnalyticsWindowSchema().bounds({"start": start, "end": end})

@@ -1,4 +1,4 @@
-"""`flask keys`: who may post and read what."""
+"""`energy keys`: who may post and read what."""
 
 import re
 from datetime import timedelta
@@ -62,9 +62,9 @@ def create(name: str, scopes: tuple[str, ...], device_ids: tuple[str, ...], **ri
 
     \b
     Examples:
-      flask --app webapp keys create --name "Depot 1" --scope ingest --device-prefix SITE1- \\
+      energy keys create --name "Depot 1" --scope ingest --device-prefix SITE1- \\
         --readings-per-second 100 --burst 600 --expires 90d
-      flask --app webapp keys create --name dashboard --scope read
+      energy keys create --name dashboard --scope read
     """
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise click.BadParameter(f"1–{MAX_NAME} printable characters, please", param_hint="--name")
@@ -82,12 +82,12 @@ def list_() -> None:
 
     \b
     Example:
-      flask --app webapp keys list
+      energy keys list
     """
     with database() as (connection, _):
         rows = list_keys(connection)
     if not rows:
-        click.echo("There are no keys. Make one: flask --app webapp keys create --help")
+        click.echo("There are no keys. Make one: energy keys create --help")
         return
     headers = ("id", "name", "scopes", "devices", "readings/s (burst)", "requests/s", "created (UTC)", "expires (UTC)")
     print_table((*headers, "state"), map(_row, rows))
@@ -103,7 +103,7 @@ def rotate(key_id: str, overlap: timedelta) -> None:
 
     \b
     Example:
-      flask --app webapp keys rotate 3f09a2c471d8 --overlap 48h
+      energy keys rotate 3f09a2c471d8 --overlap 48h
     """
     with database() as (connection, _):
         _show(_usable(rotate_key, connection, key_id, overlap=overlap))
@@ -116,7 +116,7 @@ def revoke(key_id: str) -> None:
 
     \b
     Example:
-      flask --app webapp keys revoke 3f09a2c471d8
+      energy keys revoke 3f09a2c471d8
     """
     with database() as (connection, _):
         is_new = _usable(revoke_key, connection, key_id)
@@ -124,7 +124,7 @@ def revoke(key_id: str) -> None:
 
 
 def _show(text: str) -> None:
-    """The key alone on standard output, for `KEY=$(flask keys create …)`."""
+    """The key alone on standard output, for `KEY=$(energy keys create …)`."""
     click.echo(f"The key {split_key(text)[0]}; keep it now, it can't be shown again:", err=True)
     click.echo(text)
 

@@ -1,4 +1,4 @@
-"""`flask mapping`: which meter feeds which vehicle, many at once."""
+"""`energy mapping`: which meter feeds which vehicle, many at once."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ COLUMNS = (*REQUIRED, "from", "to")
 
 @click.group()
 def mapping() -> None:
-    """The meters that feed the vehicles' chargers."""
+    """Which meter feeds which vehicle."""
 
 
 @mapping.command("import")
@@ -30,7 +30,7 @@ def import_(file: Path) -> None:
     \b
     Example:
       printf 'vehicleId,meterId,from,to\\nV001,M001,,\\nV002,M002,2026-02-01T00:00:00Z,\\n' > fleet.csv
-      flask --app webapp mapping import fleet.csv
+      energy mapping import fleet.csv
     """
     mappings, bad = read_mappings(file)
     if bad:

@@ -1,4 +1,4 @@
-"""`flask partitions`: history's days."""
+"""`energy partitions`: history's days."""
 
 import click
 
@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 @click.group()
 def partitions() -> None:
-    """History's partitions: one a UTC day and kind of reading."""
+    """Partitions of history: one for each UTC day and kind."""
 
 
 @partitions.command("list")
@@ -20,7 +20,7 @@ def list_() -> None:
 
     \b
     Example:
-      flask --app webapp partitions list
+      energy partitions list
     """
     with database() as (connection, _):
         found = days.list_partitions(connection)
@@ -41,7 +41,7 @@ def ensure(days_ahead: int | None) -> None:
 
     \b
     Example:
-      flask --app webapp partitions ensure --days-ahead 14
+      energy partitions ensure --days-ahead 14
     """
     with database() as (connection, settings):
         ahead = settings.partition_days_ahead if days_ahead is None else days_ahead

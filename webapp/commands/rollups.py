@@ -1,4 +1,4 @@
-"""`flask rollups`: how far the hourly roll-ups have come, and computing them anew."""
+"""`energy rollups`: how far the hourly roll-ups have come, and computing them anew."""
 
 from datetime import UTC, datetime
 
@@ -24,7 +24,10 @@ class Moment(click.ParamType):
 
 @click.group()
 def rollups() -> None:
-    """Hourly roll-ups: what the fleet's figures are made of."""
+    """Hourly roll-ups: their watermark, and computing them anew.
+
+    The fleet's figures are made of them.
+    """
 
 
 @rollups.command()
@@ -35,7 +38,7 @@ def status() -> None:
 
     \b
     Example:
-      flask --app webapp rollups status
+      energy rollups status
     """
     with database() as (connection, _):
         state = hourly.get_state(connection)
@@ -60,7 +63,7 @@ def rebuild(start: datetime | None, end: datetime | None) -> None:
 
     \b
     Example:
-      flask --app webapp rollups rebuild --from 2026-02-01 --to 2026-03-01
+      energy rollups rebuild --from 2026-02-01 --to 2026-03-01
     """
     if start and end and start >= end:
         raise click.BadParameter("must be after --from", param_hint="--to")

@@ -1,4 +1,4 @@
-"""`flask status`: how the engine is, at a glance."""
+"""`energy status`: how the engine is, at a glance."""
 
 import sys
 import time
@@ -30,13 +30,13 @@ MIB = 1024 * 1024
 def status(watch: bool, interval: float, as_json: bool) -> None:
     """Readiness, backlog and lag, rates, workers, devices and sizes.
 
-    Names what is away or wrong, and then ends with 1. What to do about it: `flask --app webapp doctor`.
+    Names what is away or wrong, and then ends with 1. What to do about it: `energy doctor`.
 
     \b
     Examples:
-      flask --app webapp status
-      flask --app webapp status --watch --interval 5
-      flask --app webapp status --json | jq .checks.drain
+      energy status
+      energy status --watch --interval 5
+      energy status --json | jq .checks.drain
     """
     settings = settings_or_exit()
     found = _take_snapshot(settings)
