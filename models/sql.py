@@ -4,34 +4,95 @@ Core is for create, read, update, delete and for optional conditions: a renamed 
 first build, not in production. COPY, the drain and the tuned analytics are written in SQL.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, TypeVar, overload
 
 import psycopg
-from psycopg.rows import RowFactory, dict_row
-from sqlalchemy import ClauseElement
+from psycopg.rows import DictRow, RowFactory, dict_row
+from sqlalchemy import ClauseElement, ColumnElement, and_, true
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 
 _DIALECT = dialect.dialect()
+_NO_VALUES: Mapping[str, Any] = {}
+
+Conditions = tuple[ColumnElement[bool], ...]
+T = TypeVar("T")
 
 
-def render(statement: ClauseElement, values: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-    """The statement's text, and its values by name; `values` are those of its `bindparam`s.
+def render(statement: ClauseElement) -> tuple[str, dict[str, Any]]:
+    """The statement's text, and its constants by name; values for its `bindparam`s are added when it runs.
 
     JSONB values are psycopg's `Jsonb`. A list is one array: compare with `column == any_(array)`, for `in_` has no
     text before its values are known.
     """
-    compiled = statement.compile(dialect=_DIALECT)
-    return str(compiled), dict(compiled.construct_params(values) or {})
+    compiled = _DIALECT.statement_compiler(_DIALECT, statement)
+    return str(compiled), {name: bind.value for bind, name in compiled.bind_names.items() if not bind.required}
 
 
+def where(optional: Iterable[ColumnElement[bool]], values: Mapping[str, Any]) -> ColumnElement[bool]:
+    """Those of the conditions of which every `bindparam` has a value other than None, joined by `and`."""
+    given = {name for name, value in values.items() if value is not None}
+    return and_(true(), *(condition for condition in optional if _parameters(condition) <= given))
+
+
+def _parameters(condition: ColumnElement[bool]) -> frozenset[str]:
+    compiled = _DIALECT.statement_compiler(_DIALECT, condition)
+    return frozenset(name for bind, name in compiled.bind_names.items() if bind.required)
+
+
+class Statement:
+    """A Core statement that runs often. Its text is rendered once, since that takes as long as a short query.
+
+    Each condition in `optional` applies to the runs that give a value to all of its `bindparam`s (see `where`). The
+    text of each combination is rendered once.
+    """
+
+    def __init__(self, statement: Any, *, optional: Conditions = ()):
+        names = frozenset().union(*map(_parameters, optional))
+
+        @cache
+        def render_with(given: frozenset[str]) -> tuple[str, dict[str, Any]]:
+            return render(statement.where(where(optional, dict.fromkeys(given, True))) if given else statement)
+
+        self._names, self._render_with = names, render_with
+
+    def render(self, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        text, constants = self._render_with(frozenset(name for name in self._names if values.get(name) is not None))
+        return text, {**constants, **values}
+
+
+@overload
+def run(
+    connection: psycopg.Connection, statement: ClauseElement | Statement, values: Mapping[str, Any] = ...
+) -> psycopg.Cursor[DictRow]: ...
+@overload
 def run(
     connection: psycopg.Connection,
-    statement: ClauseElement,
-    values: Mapping[str, Any] | None = None,
+    statement: ClauseElement | Statement,
+    values: Mapping[str, Any] = ...,
+    *,
+    row: RowFactory[T],
+) -> psycopg.Cursor[T]: ...
+def run(
+    connection: psycopg.Connection,
+    statement: ClauseElement | Statement,
+    values: Mapping[str, Any] = _NO_VALUES,
     *,
     row: RowFactory[Any] = dict_row,
 ) -> psycopg.Cursor[Any]:
-    """Executes a Core statement; its rows come as `row` makes them, dicts by default. Raises what psycopg raises."""
-    text, bound = render(statement, values)
+    """Executes a statement; its rows come as `row` makes them, dicts by default. Raises what psycopg raises."""
+    if isinstance(statement, ClauseElement):
+        text, constants = render(statement)
+        bound = {**constants, **values}
+    else:
+        text, bound = statement.render(values)
     return connection.cursor(row_factory=row).execute(text, bound)
+
+
+def one(cursor: psycopg.Cursor[T]) -> T:
+    """The first row of a statement that always returns one. Raises LookupError if it returned none."""
+    row = cursor.fetchone()
+    if row is None:
+        raise LookupError("the statement returned no row")
+    return row

@@ -1,9 +1,14 @@
 """Which devices an API key may post for and read: the ids it names, and all that begin with its prefix."""
 
 from dataclasses import dataclass
+from typing import Any
 
-# Greater than every character of a device id, so that `prefix <= id < prefix~` is what begins with the prefix.
-_BEHIND = "~"
+from sqlalchemy import ARRAY, ColumnElement, Text, and_, any_, bindparam, literal_column, or_
+
+from models.sql import Conditions, render, where
+
+# Greater than every character of a device id: the ids that begin with the prefix are those in [prefix, prefix~).
+_AFTER_ALL = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,38 @@ class Binding:
         return device_id in self.device_ids or (self.prefix is not None and device_id.startswith(self.prefix))
 
 
+def within_binding(column: ColumnElement[str]) -> Conditions:
+    """Optional conditions of a Statement that keep the rows of a binding's devices: ranges of the column's index.
+
+    Their values are those of `binding_values`, which gives values to one of the three, or to none.
+    """
+
+    def listed(name: str) -> ColumnElement[bool]:
+        return column == any_(bindparam(f"{name}_ids", type_=ARRAY(Text)))
+
+    def prefixed(name: str) -> ColumnElement[bool]:
+        return and_(column >= bindparam(f"{name}_from"), column < bindparam(f"{name}_before"))
+
+    return listed("bound"), prefixed("bound"), or_(listed("either"), prefixed("either"))
+
+
+def binding_values(binding: Binding | None) -> dict[str, Any]:
+    if binding is None:
+        return {}
+    ids, prefix = sorted(binding.device_ids), binding.prefix
+    if prefix is None:
+        return {"bound_ids": ids}
+    if not ids:
+        return {"bound_from": prefix, "bound_before": prefix + _AFTER_ALL}
+    return {"either_ids": ids, "either_from": prefix, "either_before": prefix + _AFTER_ALL}
+
+
+def binding_sql(column: str, binding: Binding | None) -> str:
+    """The condition for SQL written by hand, `true` without a binding; its values are those of `binding_values`."""
+    text, _ = render(where(within_binding(literal_column(column)), binding_values(binding)))
+    return f"({text})"
+
+
 def bound_to(column: str, binding: Binding | None) -> tuple[list[str], list]:
     """Conditions, and their values, that keep the rows of the bound devices: ranges of the column's index."""
     if binding is None:
@@ -27,5 +64,5 @@ def bound_to(column: str, binding: Binding | None) -> tuple[list[str], list]:
         values.append(sorted(binding.device_ids))
     if binding.prefix is not None:
         either.append(f"({column} >= %s and {column} < %s)")
-        values += [binding.prefix, binding.prefix + _BEHIND]
+        values += [binding.prefix, binding.prefix + _AFTER_ALL]
     return [f"({' or '.join(either)})"], values
