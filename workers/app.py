@@ -7,7 +7,7 @@ from functools import cache
 import redis
 from celery import Celery, signals
 
-from models.observability.heartbeats import BEAT, WORKER, Heartbeats, looking_client
+from models.observability.heartbeats import BEAT, WORKER, Heartbeats, open_heartbeats
 from models.observability.logs import configure_logs
 from models.resources import Resources, connect_worker
 from models.settings import load_settings
@@ -30,7 +30,7 @@ def current_resources() -> Resources:
 
 @cache
 def _heartbeats() -> Heartbeats:
-    return Heartbeats(looking_client(load_settings()))  # survives a fork
+    return open_heartbeats(load_settings())  # survives a fork
 
 
 def note(who: str) -> None:
@@ -52,7 +52,7 @@ def _note_worker(sender, **_) -> None:
 @signals.worker_shutdown.connect
 def _forget_worker(sender, **_) -> None:
     with suppress(redis.RedisError):
-        _heartbeats().forget(_worker(sender.hostname))
+        _heartbeats().remove(_worker(sender.hostname))
 
 
 def _worker(node: str) -> str:

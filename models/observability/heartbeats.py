@@ -1,8 +1,8 @@
-"""Who was heard when: beat, the workers, and the sweep, by which the workers prove that they do what beat asks for.
+"""Heartbeats of beat, of each worker, and of the sweep: a sweep that runs proves that workers take beat's tasks.
 
-    telemetry:heard   sorted set; members `beat`, `sweep` and `worker <name>`, scored by Redis's clock in seconds
+    telemetry:heartbeats   sorted set; members `beat`, `sweep` and `worker <name>`, scored by Redis's clock in seconds
 
-The times are Redis's own, so that no clock has to agree with another.
+All times are Redis's, so that the clocks of the machines need not agree.
 """
 
 import redis
@@ -12,16 +12,16 @@ from models.settings import Settings
 
 BEAT = "beat"
 SWEEP = "sweep"
-WORKER = "worker "  # and its name
+WORKER = "worker "  # followed by its name
 
-# Beat rings and the sweep runs every second, a worker is heard every two: longer silence is no hiccup.
+# Beat and the sweep send a heartbeat every second, a worker every two.
 SILENT_SECONDS = 30
-# Who was silent for so long is forgotten.
+# A member that was last seen this long ago is removed.
 FORGET_SECONDS = 3600
-# A look must be over in moments, and a heartbeat must not hold up who sends it.
-LOOK_SECONDS = 1.0
+# A heartbeat must not delay its sender.
+TIMEOUT_SECONDS = 1.0
 
-_KEY = "telemetry:heard"
+_KEY = "telemetry:heartbeats"
 _RECORD = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
@@ -29,13 +29,13 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 """
 
 
-def looking_client(settings: Settings) -> redis.Redis:
-    """A client that gives up soon and never tries twice. Connects at the first use; survives a fork."""
-    return open_redis(settings.redis_url, timeout_seconds=LOOK_SECONDS)
+def open_heartbeats(settings: Settings) -> "Heartbeats":
+    """Connects at its first use; may be made before a fork."""
+    return Heartbeats(open_redis(settings.redis_url, timeout_seconds=TIMEOUT_SECONDS))
 
 
 class Heartbeats:
-    """Every method raises redis.RedisError where Redis is away."""
+    """Every method raises redis.RedisError if Redis is unavailable."""
 
     def __init__(self, client: redis.Redis):
         self._redis = client
@@ -45,14 +45,14 @@ class Heartbeats:
         """Records that `name` was seen now."""
         self._record(keys=[_KEY], args=[name, FORGET_SECONDS])
 
-    def forget(self, who: str) -> None:
-        """For who leaves in good order."""
-        self._redis.zrem(_KEY, who)
+    def remove(self, name: str) -> None:
+        """Removes a process that shuts down in good order, so that it is not reported as silent."""
+        self._redis.zrem(_KEY, name)
 
     def ages(self) -> dict[str, float]:
-        """How many seconds ago each was heard, the last first."""
+        """Seconds since each name was last seen, the most recent first."""
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
             pipeline.zrange(_KEY, 0, -1, desc=True, withscores=True)
-            (seconds, _), found = pipeline.execute()
-        return {who.decode(): max(0.0, seconds - heard) for who, heard in found}
+            (now, _), members = pipeline.execute()
+        return {name.decode(): max(0.0, now - last_seen) for name, last_seen in members}

@@ -1,14 +1,15 @@
-"""Logs: one event is one line, with fields. JSON for machines, columns for a person at a terminal.
+"""Logs: one event is one line with fields, as JSON for programs or in columns for a terminal.
 
-What is logged comes from strangers in part: control characters never reach the line as such, so that no value can
-begin a line of its own or steer a terminal. No line shows local variables, nor a password within a URL.
+Some values come from clients. Control characters are escaped, so that no value can start a line or send a command to
+the terminal. No line contains local variables or the password of a URL.
 
-A line of JSON takes two processors of ours instead of structlog's six: with one line a request that is 3 µs, not 12.
+JSON takes two processors here instead of structlog's usual six: 3 µs a line instead of 12, at one line a request.
 """
 
 import logging
 import re
 import sys
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -21,24 +22,24 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from models.settings import Settings, SettingsError, load_settings
 
-# The request that this thread is answering, in every line that is logged meanwhile; "" where there is none.
+# Id of the request that this thread is answering, added to every line it logs; "" outside a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _URL_PASSWORD = re.compile(r"""(://[^\s/:@]*:)[^\s"']+(?=@)""")
-_CONTROL = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # those that JSON leaves as they are
+_CONTROL = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # JSON does not escape these
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
-# Neither kind of traceback shows the local variables: they hold keys and bodies.
+# Local variables are left out of tracebacks: they hold keys and bodies.
 _traceback_as_fields = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 _traceback_as_text = ExceptionRenderer()
 
 
 def configure_logs(settings: Settings) -> None:
-    """Sends structlog's events and the standard library's to stdout, in the format of LOG_FORMAT."""
+    """Sends the events of structlog and of the standard library to stdout, in the format of LOG_FORMAT."""
     level = logging.getLevelNamesMapping()[settings.log_level]
     structlog.configure(
         processors=_processors(settings.log_format),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(),  # a line is one write: processes share the stream
+        logger_factory=structlog.WriteLoggerFactory(),  # one write a line: processes share the stream
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
@@ -47,16 +48,16 @@ def configure_logs(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    # A tick of the clock is no news.
+    # These log each tick of beat and each task.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     logging.getLogger("celery.beat").setLevel(logging.WARNING)
-    # Its pool reports every failed attempt to connect; ours reports what came of it.
+    # The pool logs every failed attempt to connect; models and workers log the failure that results.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 def formatter() -> ProcessorFormatter:
-    """For a process whose logging is configured by a file (granian's `--log-config`): the same lines as ours."""
+    """For granian, whose logging is configured by a file (`--log-config`): the same format as configure_logs."""
     try:
         return _formatter(load_settings().log_format)
     except SettingsError as error:
@@ -75,35 +76,35 @@ def _processors(log_format: str) -> list:
         return [_add_context, _render_json]
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stdout.isatty(),
-        repr_native_str=True,  # in quotes, and so with its control characters escaped
+        repr_native_str=True,  # quoted, with control characters escaped
         exception_formatter=structlog.dev.plain_traceback,
     )
-    return [_add_context, _traceback_as_text, _escape_what_has_no_quotes, console, _hide_passwords]
+    return [_add_context, _traceback_as_text, _escape_unquoted, console, _hide_passwords]
 
 
 def _add_context(_: Any, level: str, event: dict[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     line = {"timestamp": f"{now[:-6]}Z", "level": level, **event}
-    if known := request_id.get():
-        line["request_id"] = known
+    if current := request_id.get():
+        line["request_id"] = current
     return line
 
 
-def _render_json(_: Any, level: str, event: dict[str, Any]) -> str:
+def _render_json(_: Any, level: str, event: MutableMapping[str, Any]) -> str:
     if "exc_info" in event:
         event = _traceback_as_fields(_, level, event)
     try:
         line = _encode(event).decode()
-    except UnicodeEncodeError:  # half a character, as file names may have
+    except UnicodeEncodeError:  # a lone surrogate, as in file names that are not UTF-8
         line = _encode({name: ascii(value) for name, value in event.items()}).decode()
     if not line.isascii() or "\x7f" in line:
         line = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
     return _hide_passwords(_, level, line)
 
 
-def _escape_what_has_no_quotes(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def _escape_unquoted(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     event["event"] = _printable(str(event["event"]))
-    if "exception" in event:  # each line marked, so that none can pass for an event
+    if "exception" in event:  # each line is marked, so that none can pass for an event
         event["exception"] = "\n".join(f"  | {_printable(line)}" for line in event["exception"].split("\n"))
     return event
 

@@ -74,7 +74,7 @@ def expect(named, name: str, words: str, *, in_doctor: tuple[str, ...] = ()) -> 
 
 def silence(broker, *who: str, seconds: int = 90) -> None:
     for each in who:
-        broker.zincrby("telemetry:heard", -seconds, each)
+        broker.zincrby("telemetry:heartbeats", -seconds, each)
 
 
 # ── The servers ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,7 +210,7 @@ def test_busy_workers_may_keep_a_sweep_waiting(with_environment, client, broker,
 
 
 def test_nobody_was_ever_heard(with_environment, named, broker):
-    broker.delete("telemetry:heard")
+    broker.delete("telemetry:heartbeats")
     for wrong in named().values():
         assert set(wrong) == {"beat", "workers"}
 
