@@ -3,6 +3,7 @@ free ports, in a folder of their own. The database is made by the migrations. fa
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -20,6 +22,17 @@ from devstack import postgres_server, redis_server, server
 from webapp.commands import energy
 
 ROOT = Path(__file__).parent.parent
+
+
+# A deadline measures the load of the machine, not the code.
+hypothesis.settings.register_profile("engine", deadline=None)
+hypothesis.settings.load_profile("engine")
+
+
+def pytest_configure() -> None:
+    # `nohup` and background jobs of scripts ignore SIGINT, and processes that tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ TARIFFS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(
     fleet=fleets,
     window=windows,
@@ -241,7 +241,7 @@ def slow_price(tariff: Tariff, moment: datetime) -> Decimal:
     return tariff.price
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     readings=st.lists(st.tuples(st.integers(0, 2_000_000), st.integers(0, 5)), min_size=1, max_size=200),
     price=st.integers(1, 99_999).map(lambda number: Decimal(number) / 100_000),

@@ -11,7 +11,7 @@ from models.analytics.energy.performance import get_performance, get_performance
 from tests.analytics.drawn_fleets import HEARTBEAT, METERS, VEHICLES, fleets, moments, store_fleet, windows
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(fleet=fleets, window=windows, vehicle_id=st.sampled_from(VEHICLES))
 def test_performance_is_what_the_slow_computation_says(database, fleet, window, vehicle_id):
     store_fleet(database, fleet)
@@ -34,7 +34,7 @@ def test_performance_is_what_the_slow_computation_says(database, fleet, window, 
     assert found.implausible == odd
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(fleet=fleets, cuts=st.lists(moments, min_size=3, max_size=5, unique=True).map(sorted))
 def test_nothing_of_a_meter_is_lost_or_doubled(database, fleet, cuts):
     """Whatever the windows and whoever shares: the parts add up to what was counted while anybody was fed."""

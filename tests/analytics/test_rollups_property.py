@@ -23,7 +23,7 @@ def same(found: dict, expected: dict) -> None:
             assert value == pytest.approx(wanted, abs=1e-9), (key, found[key], row)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     before=st.one_of(beginnings, st.just([])),
     happened=st.lists(events, min_size=1, max_size=10),

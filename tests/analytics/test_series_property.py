@@ -16,7 +16,7 @@ WINDOWS = st.tuples(minutes, st.integers(1, MINUTES + 180)).map(lambda drawn: (a
 ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     happened=st.lists(events, min_size=1, max_size=14),
     window=WINDOWS,

@@ -72,7 +72,7 @@ nearly_good = st.builds(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(rows=st.lists(readings | nearly_good, min_size=1, max_size=3), kind=st.sampled_from([None, "meter", "vehicle"]))
 def test_both_engines_take_the_same_readings_with_the_same_values(rows, kind):
     body = json.dumps(rows).encode()

@@ -77,7 +77,7 @@ def taken(resources) -> int:
 
 
 @pytest.mark.parametrize("path", [path for path, _, _ in PATHS])
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=bodies,
     sent=headers,
@@ -106,7 +106,7 @@ def test_whatever_is_sent_gets_a_documented_answer(client, resources, path, body
         assert taken(resources) == 0
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(
         [
