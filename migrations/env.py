@@ -10,7 +10,7 @@ from alembic import context
 
 from models.database import connection_options
 from models.locks import Lock
-from models.schema.tables import metadata
+from models.schema import metadata
 from models.settings import SettingsError, load_settings
 from models.storage.partitions import ensure_partitions
 

@@ -1,4 +1,4 @@
-"""What the tables of `models` have in common."""
+"""The metadata of the schema, and the column types that many tables share."""
 
 from sqlalchemy import Column, DateTime, Double, MetaData, Text
 
@@ -6,7 +6,7 @@ metadata = MetaData()
 
 
 def device_id(name: str, **options) -> Column:
-    # Byte order: ids are compared, sorted and paged by, never read by a person in a locale.
+    # Collation C is byte order: fast to compare, and the order of pages does not depend on a locale.
     return Column(name, Text(collation="C"), **options)
 
 

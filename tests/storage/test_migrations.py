@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from models.schema.tables import metadata
+from models.schema import metadata
 from tests import ROOT
 
 COLUMNS = """

@@ -5,8 +5,8 @@ from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import ARRAY, Text, and_, any_, bindparam, func, insert, select
 
-from models.schema.analytics import devices
-from models.schema.tables import dead_letters
+from models.schema.devices import devices
+from models.schema.stream import dead_letters
 from models.sql import Statement, one, run
 
 

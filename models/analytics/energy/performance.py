@@ -53,7 +53,7 @@ class Performance:
 # range scan of each history's covering index, for the vehicle and for each span of each meter. Otherwise these
 # scans are not even begun, and the answer is only that.
 # The window stands in each scan as a value of its own, so that the planner prunes the partitions outside it.
-# feeds_of (models/schema/analytics.py) melts overlapping feeds of one pair into spans: nothing is counted twice.
+# feeds_of (models/schema/sessions.py) melts overlapping feeds of one pair into spans: nothing is counted twice.
 _ALONE = """
 with feeds as materialized (
   select *, {is_scanned} as is_scanned from feeds_of(%(vehicle_id)s, %(start)s, %(end)s)

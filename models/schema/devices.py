@@ -1,0 +1,37 @@
+"""Settings of devices, and the mapping of meters to vehicles."""
+
+from sqlalchemy import CheckConstraint, Column, Double, Index, Integer, Table, Text, text
+
+from models.schema.columns import device_id, metadata, time
+
+# A device without a row has the defaults (models/devices/settings.py).
+devices = Table(
+    "devices",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    device_id("device_id", primary_key=True),
+    Column("register", Text, nullable=False, server_default=text("'interval'")),
+    # Null: HEARTBEAT_SECONDS.
+    Column("heartbeat_seconds", Integer),
+    Column("name", Text),
+    Column("site", Text),
+    Column("rated_power_kw", Double),
+    time("updated_at", nullable=False, server_default=text("now()")),
+    CheckConstraint("kind IN ('meter', 'vehicle')", name="devices_kind"),
+    CheckConstraint("register IN ('interval', 'cumulative')", name="devices_register"),
+    CheckConstraint("heartbeat_seconds > 0", name="devices_heartbeat"),
+    CheckConstraint("rated_power_kw > 0", name="devices_rated_power"),
+)
+
+# The meter feeds the vehicle's charger in [valid_from, valid_to).
+vehicle_meter_mapping = Table(
+    "vehicle_meter_mapping",
+    metadata,
+    device_id("vehicle_id", primary_key=True),
+    device_id("meter_id", primary_key=True),
+    time("valid_from", primary_key=True, server_default=text("'-infinity'")),
+    time("valid_to", nullable=False, server_default=text("'infinity'")),
+    CheckConstraint("valid_from < valid_to", name="vehicle_meter_mapping_order"),
+)
+# Serves the analytics of a vehicle: which other vehicles its meter feeds.
+Index("vehicle_meter_mapping_meter", vehicle_meter_mapping.c.meter_id)
