@@ -13,7 +13,7 @@ ENGINE_SERVICES = {"migrate", "web", "worker", "beat"}
 MONITORING = {"prometheus", "grafana"}
 SETTINGS = {field.name.upper() for field in fields(Settings)}
 SECRETS = {"POSTGRES_PASSWORD": "p@ss/w:rd"}
-# Read by libpq and by prometheus-client, not by us.
+# Read by libpq and by prometheus-client, not by the engine.
 FOREIGN_VARIABLES = {"PGPASSWORD", "PROMETHEUS_MULTIPROC_DIR"}
 
 
@@ -61,6 +61,6 @@ def dockerfile() -> list[list[list[str]]]:
 
 
 def copied_into_image() -> list[tuple[str, str]]:
-    """What the last stage takes from the repository: source and target."""
+    """(source, target) of each COPY from the repository in the last stage."""
     copies = [words[1:] for words in dockerfile()[-1] if words[0] == "COPY" and not words[1].startswith("--from")]
     return [(source, target) for *sources, target in copies for source in sources]

@@ -33,7 +33,7 @@ def test_services_are_those_of_the_design(services):
     assert {tuple(services[name]["profiles"]) for name in MONITORING} == {("monitoring",)}
 
 
-def test_password_must_be_given_and_is_nowhere_in_the_repository(services):
+def test_password_is_required_and_not_in_the_repository(services):
     with pytest.raises(ValueError, match="POSTGRES_PASSWORD"):
         compose(POSTGRES_PASSWORD="")
     assert services["postgres"]["environment"]["POSTGRES_PASSWORD"] == SECRETS["POSTGRES_PASSWORD"]
@@ -69,12 +69,12 @@ def test_defaults_of_the_compose_file_are_those_of_the_code(services, monkeypatc
     assert load_settings() == by_code
 
 
-def test_another_redis_is_the_broker_too_unless_told_otherwise():
+def test_another_redis_is_the_broker_too_by_default():
     environment = compose(REDIS_URL="redis://elsewhere:6379/0")["services"]["worker"]["environment"]
     assert environment["CELERY_BROKER_URL"] == "redis://elsewhere:6379/0"
 
 
-def test_password_reaches_postgres_with_characters_that_a_url_would_have_to_escape(services, monkeypatch):
+def test_password_may_hold_characters_that_a_url_must_escape(services, monkeypatch):
     environment = services["web"]["environment"]
     assert environment["PGPASSWORD"] == SECRETS["POSTGRES_PASSWORD"]
     url = psycopg.conninfo.conninfo_to_dict(environment["DATABASE_URL"])
@@ -89,7 +89,7 @@ def test_password_reaches_postgres_with_characters_that_a_url_would_have_to_esca
 # ── Servers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_redis_keeps_what_it_acknowledged(services, tmp_path):
+def test_redis_is_durable(services, tmp_path):
     command = services["redis"]["command"]
     given = dict(zip(command[::2], command[1::2], strict=True))
     assert given["--appendonly"] == "yes"
@@ -120,7 +120,7 @@ def test_redis_starts_with_these_options(services, tmp_path):
         server.communicate(timeout=10)
 
 
-def test_postgres_commits_to_disk_and_speaks_utc(services, servers):
+def test_postgres_commits_to_disk_and_runs_in_utc(services, servers):
     given = dict(word.removeprefix("-c").split("=", 1) for word in services["postgres"]["command"][1:])
     for name in ("fsync", "synchronous_commit", "full_page_writes"):
         assert given[name] == "on"
@@ -182,14 +182,14 @@ def test_start_is_in_order(services):
     assert services["migrate"]["restart"] == "no"
 
 
-def test_what_runs_on_has_a_health_check_and_is_restarted(services):
+def test_every_long_running_service_has_a_health_check_and_is_restarted(services):
     for name, service in services.items():
         if name != "migrate":
             assert service["restart"] == "unless-stopped"
             assert seconds(service["healthcheck"]["timeout"]) <= seconds(service["healthcheck"]["interval"])
 
 
-def test_time_to_stop_is_longer_than_what_is_waited_for(services, monkeypatch):
+def test_stop_grace_periods_exceed_the_timeouts_inside(services, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", services["worker"]["environment"]["DATABASE_URL"])
     monkeypatch.setenv("REDIS_URL", services["worker"]["environment"]["REDIS_URL"])
     settings = runpy.run_path(str(ROOT / "celeryconfig.py"))  # not imported: the tests' Celery has its own
@@ -217,7 +217,7 @@ def test_containers_are_restricted(services):
     assert services["redis"]["user"] == "redis"
 
 
-def test_grafana_does_not_start_without_a_password_and_nobody_else_asks_for_it(services, tmp_path):
+def test_only_grafana_needs_its_password(services, tmp_path):
     assert services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == ""
     given = compose(GRAFANA_PASSWORD="s3cret")["services"]["grafana"]
     assert given["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "s3cret"
@@ -228,7 +228,7 @@ def test_grafana_does_not_start_without_a_password_and_nobody_else_asks_for_it(s
         assert done.returncode == status
 
 
-def test_folders_that_are_written_are_writable(services):
+def test_folders_written_at_run_time_are_writable(services):
     for role in ("web", "worker"):
         assert services[role]["environment"]["PROMETHEUS_MULTIPROC_DIR"] in services[role]["tmpfs"]
     folder = str(Path(option(services["beat"]["command"], "--schedule")).parent)
@@ -242,7 +242,7 @@ def test_folders_that_are_written_are_writable(services):
 # ── Commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_web_runs_as_in_development_but_for_where_and_how_many(services, tmp_path):
+def test_web_command_differs_from_development_only_in_address_and_worker_count(services, tmp_path):
     settings = SimpleNamespace(host="0.0.0.0", port=8000, web_workers=2)
     development = programs.granian(settings)
     words = [word for given in services["web"]["command"] for word in given.split("=", 1)]
@@ -273,4 +273,4 @@ def test_migrations_are_found_where_the_command_runs(services):
     from alembic.config import Config
 
     assert services["migrate"]["command"] == ["alembic", "upgrade", "head"]
-    assert Path(Config(ROOT / "alembic.ini").get_mainoption("script_location")).is_dir()
+    assert Path(Config(ROOT / "alembic.ini").get_main_option("script_location")).is_dir()

@@ -68,7 +68,7 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
         url = f"http://127.0.0.1:{port}"
         _until(lambda: _get(f"{url}/health/ready")[0] == 200)
         assert _get(f"{url}/v1/telemetry", meter("M-compose"))[0] == 401
-        key = host.ask("energy", "keys", "create", "--name", "device", "--scope", "ingest")
+        key = host.output_of("energy", "keys", "create", "--name", "device", "--scope", "ingest")
         _until(lambda: _get(f"{url}/v1/telemetry", meter("M-compose"), key)[0] == 202)
         status, receipt = _get(f"{url}/v1/telemetry", meter("M-compose"), key)
         assert status == 202
@@ -81,7 +81,7 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
 
 
 class Host:
-    """Runs the services' commands as processes of this machine, each path and port put where it can be used."""
+    """Runs the services' commands as processes of this machine, with paths and ports that are free here."""
 
     def __init__(self, image: Path, run: Path, port: str, database_url: str, redis_url: str):
         variables = {
@@ -108,14 +108,14 @@ class Host:
     def run(self, name: str) -> None:
         subprocess.run([self.here(word) for word in self.services[name]["command"]], check=True, **self.prepare(name))
 
-    def ask(self, *command: str) -> str:
-        """What a command says that an operator gives within the web's container."""
+    def output_of(self, *command: str) -> str:
+        """Output of a command that an operator runs within the web container."""
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **self.prepare("web"))
         return done.stdout.strip()
 
     @contextlib.contextmanager
     def running(self, name: str):
-        """The service, stopped on leaving as Docker stops it; it must end by itself within its grace period."""
+        """Runs a service; stops it as Docker does on exit. It must end by itself within its grace period."""
         log = self.root / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         command = [self.here(word) for word in self.services[name]["command"]]
@@ -129,7 +129,7 @@ class Host:
             process.terminate()
             process.wait(timeout=seconds(self.services[name]["stop_grace_period"]))
         except BaseException as error:
-            error.add_note(f"{name} said: {log.read_text()[-2000:]}")
+            error.add_note(f"output of {name}: {log.read_text()[-2000:]}")
             raise
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -145,7 +145,7 @@ class Host:
 
 
 def _get(url: str, body: dict | None = None, key: str = "") -> tuple[int, dict]:
-    """The status and the JSON of an answer; (0, {}) where there is none yet. With a body it is a POST."""
+    """Status and JSON of an answer, (0, {}) while the server is not up. With a body it is a POST."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", "X-API-Key": key})
     try:

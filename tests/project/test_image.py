@@ -43,12 +43,12 @@ def test_image_has_no_development_tools_and_builds_nothing():
     assert "--only-binary" in words
 
 
-def test_image_runs_as_nobody_special():
+def test_image_runs_as_an_ordinary_user():
     final = dockerfile()[-1]
     names = [words[0] for words in final]
     user = final[names.index("USER")][1]
     assert int(user) >= 1000
-    # Nothing is copied or run after it, and what was copied before belongs to root.
+    # Files copied before belong to root; nothing is copied or run afterwards.
     assert not {"RUN", "COPY", "ADD"} & set(names[names.index("USER") :])
     assert not [words for words in final if any(word.startswith("--chown") for word in words)]
 
