@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 import psycopg
 from psycopg.rows import DictRow, RowFactory, dict_row
-from sqlalchemy import ClauseElement, ColumnElement, and_, true
+from sqlalchemy import ClauseElement, Column, ColumnElement, Label, and_, case, func, true
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 
 _DIALECT = dialect.dialect()
@@ -96,3 +96,8 @@ def one(cursor: psycopg.Cursor[T]) -> T:
     if row is None:
         raise LookupError("the statement returned no row")
     return row
+
+
+def finite(column: Column[Any]) -> Label[Any]:
+    """The column of times under its name, null for an infinity: Python's datetime has none."""
+    return case((func.isfinite(column), column)).label(column.name)

@@ -1,86 +1,92 @@
-"""What is known of a device beside its readings: how it counts, how often it reports, where it stands.
+"""Settings of a device: how its register counts, how often it reports, its name, its site and its rated power.
 
-A device without settings is an interval register with nothing known; null and a row that is missing mean the same.
+A device without a row has the defaults of `Device`; null in a column means the default.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
+import msgspec
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import class_row
+from sqlalchemy import ARRAY, Text, any_, bindparam, func, select
+from sqlalchemy.dialects.postgresql import insert
 
-from models.access.bindings import Binding, bound_to
 from models.readings import Kind
+from models.schema.devices import devices
+from models.sql import Statement, one, run
 from models.storage.stale_marks import mark_stale
 
-# By column, what holds where nothing was said.
-DEFAULTS = {"register": "interval", "heartbeat_seconds": None, "name": None, "site": None, "rated_power_kw": None}
-# What changes the energy of readings that are stored: their hours are rolled up anew.
-_CHANGES_ENERGY = ("register", "rated_power_kw", "heartbeat_seconds")
 
-_COLUMNS = f"device_id, {', '.join(DEFAULTS)}, updated_at"
+class Device(msgspec.Struct, frozen=True):
+    """`kind` is `meter` or `vehicle`. A `heartbeat_seconds` of None is HEARTBEAT_SECONDS."""
+
+    kind: str
+    device_id: str
+    register: str = "interval"  # or `cumulative`
+    heartbeat_seconds: int | None = None
+    name: str | None = None
+    site: str | None = None
+    rated_power_kw: float | None = None
+
+    def changes_energy(self, other: "Device") -> bool:
+        """Whether readings already stored have another energy or completeness under the settings of `other`."""
+        return (self.register, self.rated_power_kw, self.heartbeat_seconds) != (
+            other.register,
+            other.rated_power_kw,
+            other.heartbeat_seconds,
+        )
+
+
+_ROW = class_row(Device)
+_DEVICES = select(*(devices.c[name] for name in Device.__struct_fields__))
+_LISTED = Statement(
+    _DEVICES.order_by(devices.c.kind, devices.c.device_id), optional=(devices.c.kind == bindparam("kind"),)
+)
+_OF_KIND = _DEVICES.where(devices.c.kind == bindparam("kind"))
+_LOCKED = Statement(_OF_KIND.where(devices.c.device_id == bindparam("device_id")).with_for_update())
+_WITH_IDS = Statement(_OF_KIND.where(devices.c.device_id == any_(bindparam("device_ids", type_=ARRAY(Text)))))
+
+
+@cache
+def _upsert(columns: frozenset[str]) -> Statement:
+    statement = insert(devices).values({name: bindparam(name) for name in ("kind", "device_id", *sorted(columns))})
+    changed = {name: statement.excluded[name] for name in columns} | {"updated_at": func.now()}
+    statement = statement.on_conflict_do_update(index_elements=[devices.c.kind, devices.c.device_id], set_=changed)
+    return Statement(statement.returning(*_DEVICES.selected_columns))
 
 
 def set_device(
     connection: psycopg.Connection, kind: Kind, device_id: str, given: Mapping[str, Any]
-) -> tuple[dict, bool]:
-    """Sets the columns of DEFAULTS that are given, None to its default; returns all of them and whether they are new.
+) -> tuple[Device, bool]:
+    """Changes the settings that are given, None to the default; returns all of them, and whether there were none.
 
-    One transaction: settings and the mark for the roll-ups hold together or not at all.
+    One transaction: the settings, and the marks of the hours to be rolled up again.
     """
-    values = {column: DEFAULTS[column] if given[column] is None else given[column] for column in given}
+    unset = Device(kind.name, device_id)
+    values = {name: getattr(unset, name) if value is None else value for name, value in given.items()}
+    key = {"kind": kind.name, "device_id": device_id}
     with connection.transaction():
-        before = get_device(connection, kind, device_id, lock=True)
-        columns = ["kind", "device_id", *values]
-        row = (
-            connection.cursor(row_factory=dict_row)
-            .execute(
-                f"""insert into devices as d ({", ".join(columns)}) values ({", ".join(["%s"] * len(columns))})
-                    on conflict (kind, device_id) do update set {_assignments(values)}
-                    returning {_COLUMNS}""",
-                [kind.name, device_id, *values.values()],
-            )
-            .fetchone()
-        )
-        known = before or DEFAULTS
-        if any(row[column] != known[column] for column in _CHANGES_ENERGY):
+        before = run(connection, _LOCKED, key, row=_ROW).fetchone()
+        device = one(run(connection, _upsert(frozenset(values)), {**key, **values}, row=_ROW))
+        if device.changes_energy(before or unset):
             mark_stale(connection, kind.name, [device_id], None, None)
-    return row, before is None
+    return device, before is None
 
 
-def _assignments(values: Mapping[str, Any]) -> str:
-    return ", ".join([*(f"{column} = excluded.{column}" for column in values), "updated_at = now()"])
+def get_device(connection: psycopg.Connection, kind: Kind, device_id: str) -> Device:
+    """The device's settings, or the defaults. By primary key."""
+    return get_devices(connection, kind, [device_id])[device_id]
 
 
-def get_device(connection: psycopg.Connection, kind: Kind, device_id: str, *, lock: bool = False) -> dict | None:
-    """The device's settings, by primary key; None where nothing was ever said of it."""
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            f"select {_COLUMNS} from devices where kind = %s and device_id = %s{' for update' if lock else ''}",
-            [kind.name, device_id],
-        )
-        .fetchone()
-    )
+def get_devices(connection: psycopg.Connection, kind: Kind, device_ids: Iterable[str]) -> dict[str, Device]:
+    """The settings of each of the devices, or the defaults, by id. By primary key."""
+    values = {"kind": kind.name, "device_ids": list(device_ids)}
+    found = {device.device_id: device for device in run(connection, _WITH_IDS, values, row=_ROW)}
+    return {name: found.get(name) or Device(kind.name, name) for name in values["device_ids"]}
 
 
-def settings_of(connection: psycopg.Connection, kind: Kind, device_ids: list[str]) -> dict[str, dict]:
-    """The settings of those of the devices that have any, by id. By primary key."""
-    rows = (
-        connection.cursor(row_factory=dict_row)
-        .execute(f"select {_COLUMNS} from devices where kind = %s and device_id = any(%s)", [kind.name, device_ids])
-        .fetchall()
-    )
-    return {row["device_id"]: row for row in rows}
-
-
-def list_devices(
-    connection: psycopg.Connection, kind: Kind | None = None, *, binding: Binding | None = None
-) -> Iterator[dict]:
-    """The settings of all devices, or of one kind, in the order of kind and id. By primary key."""
-    where, values = bound_to("device_id", binding)
-    where.append("true" if kind is None else "kind = %s")
-    values += [] if kind is None else [kind.name]
-    yield from connection.cursor(row_factory=dict_row).execute(
-        f"select kind, {_COLUMNS} from devices where {' and '.join(where)} order by kind, device_id", values
-    )
+def list_devices(connection: psycopg.Connection, kind: Kind | None = None) -> Iterator[Device]:
+    """The devices that have settings, all or of one kind, in the order of kind and id. By primary key."""
+    yield from run(connection, _LISTED, {"kind": kind and kind.name}, row=_ROW)

@@ -68,9 +68,9 @@ def show_series(kind: Kind, device_id: str):
     with database() as connection:
         if get_live(connection, kind, device_id) is None:
             raise _not_found(kind)
-        known = get_device(connection, kind, device_id) or {}
+        device = get_device(connection, kind, device_id)
         series = get_series(connection, kind, device_id, edges, heartbeat_seconds=usual)
-    now, heartbeat = datetime.now(UTC), known.get("heartbeat_seconds") or usual
+    now, heartbeat = datetime.now(UTC), device.heartbeat_seconds or usual
     items = [_present(kind, bucket, now, heartbeat) for bucket in series.buckets]
     if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
         return _csv(kind, device_id, items)

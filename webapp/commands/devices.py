@@ -91,7 +91,7 @@ def export(file: Path | None, kind: str | None) -> None:
         writer.writerow(COLUMNS)
         with database() as (connection, _):
             for row in list_devices(connection, KINDS.get(kind)):
-                writer.writerow([row["kind"], row["device_id"], *present_settings(row).values()])
+                writer.writerow([row.kind, row.device_id, *present_settings(row).values()])
 
 
 @devices.command("list")
@@ -107,6 +107,6 @@ def list_(kind: str | None) -> None:
         rows = list(list_devices(connection, KINDS.get(kind)))
     print_table(
         ("kind", "device", "register", "heartbeat, s", "name", "site", "rated power, kW"),
-        ([row["kind"], row["device_id"], *present_settings(row).values()] for row in rows),
+        ([row.kind, row.device_id, *present_settings(row).values()] for row in rows),
         numbers=("heartbeat, s", "rated power, kW"),
     )

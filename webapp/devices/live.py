@@ -3,10 +3,9 @@
 import csv
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
 
 import psycopg
 import structlog
@@ -15,8 +14,8 @@ from flask import Blueprint, Response, request, stream_with_context
 from marshmallow import fields, validate
 from psycopg_pool import PoolTimeout
 
-from models.devices.mapping import meters_now
-from models.devices.settings import DEFAULTS, settings_of
+from models.devices.mapping import get_feeding_meters
+from models.devices.settings import Device, get_devices
 from models.readings import METER, VEHICLE, Kind
 from models.storage.history import list_history
 from models.storage.live import get_live, list_live
@@ -131,29 +130,29 @@ def _reading(kind: Kind, row: dict) -> dict:
 
 
 def _present(connection, kind: Kind, rows: list[dict], now: datetime) -> list[dict]:
-    meters = meters_now(connection, [row["vehicle_id"] for row in rows], now) if kind is VEHICLE else {}
-    settings = settings_of(connection, kind, [row[kind.device_column] for row in rows])
+    meters = get_feeding_meters(connection, [row["vehicle_id"] for row in rows], now) if kind is VEHICLE else {}
+    settings = get_devices(connection, kind, [row[kind.device_column] for row in rows])
     boundary = now - _offline_after()
     return [
         {
             **_reading(kind, row),
             "lastSeen": row["recorded_at"],
             "online": row["recorded_at"] >= boundary,
-            **present_settings(settings.get(row[kind.device_column], DEFAULTS)),
+            **present_settings(settings[row[kind.device_column]]),
             **({"meters": meters.get(row["vehicle_id"], [])} if kind is VEHICLE else {}),
         }
         for row in rows
     ]
 
 
-def present_settings(known: Mapping[str, Any]) -> dict:
+def present_settings(device: Device) -> dict:
     """What is known of a device beside its readings."""
     return {
-        "register": known["register"],
-        "heartbeatSeconds": known["heartbeat_seconds"],
-        "name": known["name"],
-        "site": known["site"],
-        "ratedPowerKw": known["rated_power_kw"],
+        "register": device.register,
+        "heartbeatSeconds": device.heartbeat_seconds,
+        "name": device.name,
+        "site": device.site,
+        "ratedPowerKw": device.rated_power_kw,
     }
 
 

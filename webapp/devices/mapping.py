@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, request
 from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 
-from models.devices.mapping import EndsTooEarly, end_mapping, list_mappings, map_vehicle
+from models.devices.mapping import EndsTooEarly, Mapping, end_mapping, list_mappings, map_vehicle
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError
@@ -70,7 +70,7 @@ def show_mappings():
         require_devices(query["vehicleId"])
     with database() as connection:
         rows = list_mappings(connection, query["vehicleId"], after=after, limit=query["limit"] + 1, binding=binding())
-    rows, following = page(rows, query["limit"], lambda row: (row["vehicle_id"], row["meter_id"], row["valid_from"]))
+    rows, following = page(rows, query["limit"], lambda row: (row.vehicle_id, row.meter_id, row.valid_from))
     return {"items": [_present(row) for row in rows], "next": following}
 
 
@@ -85,10 +85,10 @@ def delete_mapping():
     return {"items": [_present(row) for row in ended]}
 
 
-def _present(row: dict) -> dict:
+def _present(mapping: Mapping) -> dict:
     return {
-        "vehicleId": row["vehicle_id"],
-        "meterId": row["meter_id"],
-        "from": row["valid_from"],
-        "to": row["valid_to"],
+        "vehicleId": mapping.vehicle_id,
+        "meterId": mapping.meter_id,
+        "from": mapping.valid_from,
+        "to": mapping.valid_to,
     }
