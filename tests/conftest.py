@@ -186,6 +186,14 @@ def send(client, drain_all):
     return send
 
 
+@pytest.fixture
+def rolled_fleet(client, send, database):
+    """The watermark of a small fleet with roll-ups, see `create_fleet`."""
+    from tests.factories import create_fleet
+
+    return create_fleet(client, send, database)
+
+
 class CommandRunner(CliRunner):
     """Runs the operators' commands in this process: `runner.invoke(args=["status", "--json"])`."""
 

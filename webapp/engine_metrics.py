@@ -71,7 +71,7 @@ def _rollups(now: datetime, state: RollupState) -> Iterator[Metric]:
     if state.watermark:
         age = max(0.0, (now - state.watermark).total_seconds())
         yield Gauge("energy_rollup_watermark_age_seconds", "Age of the watermark of the roll-ups, in seconds", age)
-    yield Gauge("energy_rollup_stale_marks", "Stale marks of hours still to be recomputed", state.marks)
+    yield Gauge("energy_rollup_stale_marks", "Stale marks of hours still to be recomputed", state.stale_marks)
 
 
 def _alerts(snapshot: PostgresSnapshot) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from tests.analytics.slow_energy import Device, Fleet
+from tests.analytics.oracle import Device, Fleet
 
 # Midnight, and with it the border of two partitions, lies within.
 BASE = datetime.now(UTC).replace(hour=22, minute=0, second=0, microsecond=0) - timedelta(days=3)

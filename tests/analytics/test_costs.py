@@ -16,9 +16,9 @@ from models.analytics.money.tariffs import DAYS, Period, Tariff, put_tariff
 from models.devices.settings import set_device
 from models.readings import METER
 from tests.analytics.drawn_fleets import BASE, HEARTBEAT, METERS, VEHICLES, fleets, store_fleet, windows
-from tests.analytics.rolling import begin_at, roll_up
-from tests.analytics.slow_energy import Fleet
+from tests.analytics.oracle import Fleet
 from tests.factories import map_meter, meter, stamp, vehicle
+from tests.rollups import roll_up, start_watermark
 
 NIGHTS = [{"from": "22:00", "to": "06:00", "pricePerKwh": 0.20}]
 
@@ -280,7 +280,7 @@ def test_decimals_cost_what_decimals_cost(database, readings, price):
 def test_the_fleet_costs_what_its_vehicles_cost(client, send, database, zone, windows):
     day = datetime.now(UTC).date() - timedelta(days=2)
     local = {text: datetime.fromisoformat(f"{day}T{text}").replace(tzinfo=ZoneInfo(zone)) for text, _ in windows}
-    begin_at(database, datetime(day.year, day.month, day.day, tzinfo=UTC))
+    start_watermark(database, datetime(day.year, day.month, day.day, tzinfo=UTC))
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = start + timedelta(hours=24)
     cheap = [{"from": "10:00", "to": "12:00", "pricePerKwh": 0.10}]
@@ -312,7 +312,7 @@ def test_a_fleet_without_a_tariff_has_no_cost(database):
 
 def test_hours_whose_price_changes_are_not_guessed(database, client, send, monkeypatch):
     start = BASE.replace(minute=0)
-    begin_at(database, start)
+    start_watermark(database, start)
     odd = [{"from": f"{start.hour:02}:30", "to": f"{start.hour:02}:45", "pricePerKwh": 0.1}]
     client.put("/v1/tariffs/depot", json={"currency": "EUR", "timezone": "UTC", "pricePerKwh": 1, "periods": odd})
     set_device(database, METER, "M001", {"site": "depot"})

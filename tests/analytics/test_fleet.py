@@ -6,8 +6,8 @@ import pytest
 
 from models.devices.settings import set_device
 from models.readings import METER
-from tests.analytics.rolling import begin_at, roll_up
 from tests.factories import ago, map_meter, meter, stamp, vehicle
+from tests.rollups import roll_up, start_watermark
 
 HOUR = timedelta(hours=1)
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
@@ -25,7 +25,7 @@ def fleet(client, send, database):
     """V1 at 90 %, V2 at 80 %, V3 on no meter, V4 silent; M9 feeds nobody. The watermark is half past one."""
     map_meter(client, "V1", "M1")
     map_meter(client, "V2", "M2")
-    begin_at(database, NOON - 25 * HOUR)
+    start_watermark(database, NOON - 25 * HOUR)
     send(
         meter("M1", NOON, kwhConsumedAc=10),
         vehicle("V1", NOON, kwhDeliveredDc=9, batteryTemp=20),
@@ -119,7 +119,7 @@ def test_a_vehicle_is_told_as_its_performance_tells_it(client, fleet):
 def test_a_shared_meter_is_divided_and_said_to_be_shared(client, send, database):
     map_meter(client, "V1", "M1")
     map_meter(client, "V2", "M1")
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     send(
         meter("M1", NOON, kwhConsumedAc=10),
         vehicle("V1", NOON, kwhDeliveredDc=6),
@@ -171,6 +171,15 @@ def test_before_anything_is_rolled_up_there_is_nothing(client, send):
     assert answer["vehicles"] == {"known": 1, "healthy": 0, "degraded": 0, "unknown": 1}
     assert ask(client, "/trend")["items"] == []
     assert [item["completeness"] for item in ask(client, "/vehicles")["items"]] == [None]
+
+
+def test_the_fleet_for_other_tests_has_every_kind_of_vehicle(client, rolled_fleet):
+    answer = ask(client)
+    assert answer["watermark"] == stamp(rolled_fleet)
+    assert answer["vehicles"] == {"known": 6, "healthy": 1, "degraded": 3, "unknown": 2}
+    assert (answer["totalAcConsumption"], answer["energyCost"], answer["currency"]) == (40, 12, "EUR")
+    assert [item["vehicleId"] for item in ask(client, "/vehicles")["items"] if item["shared"]] == ["V5", "V6"]
+    assert [item["vehicles"] for item in ask(client, "/trend")["items"]][-2:] == [4, 1]
 
 
 @pytest.mark.parametrize(

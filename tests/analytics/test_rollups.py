@@ -17,8 +17,8 @@ from models.storage.stale_marks import mark_stale, require_marks_before
 from models.storage.writer import store_entries
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
-from tests.analytics.rolling import HEARTBEAT, begin_at, roll_up, rolled
 from tests.factories import meter, vehicle
+from tests.rollups import HEARTBEAT, hourly_rows, roll_up, start_watermark
 from workers import rollups as tasks
 
 HOUR = timedelta(hours=1)
@@ -54,25 +54,25 @@ def test_the_first_run_rolls_up_all_of_history(database, send):
     roll_up(database, NOON + timedelta(minutes=30))
     state = get_state(database)
     assert (state.watermark, state.stale_marks) == (NOON + timedelta(minutes=30), 0)
-    assert rolled(database, "meter") == {
+    assert hourly_rows(database, "meter") == {
         ("M001", old.replace(minute=0)): (3, 1, 0, 230),
         ("M001", NOON): (2, 1, 0, 230),
     }
-    assert [hour for _, hour in rolled(database, "vehicle")] == [old + 5 * HOUR]
+    assert [hour for _, hour in hourly_rows(database, "vehicle")] == [old + 5 * HOUR]
 
 
 def test_what_is_recorded_after_the_watermark_waits_for_it(database, send):
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     send(meter(at=NOON + timedelta(minutes=10), kwhConsumedAc=1), meter(at=NOON + timedelta(minutes=40)))
     assert marked(database) == []
     roll_up(database, NOON + timedelta(minutes=30))
-    assert rolled(database, "meter") == {("M001", NOON): (1, 1, 0, 230)}
+    assert hourly_rows(database, "meter") == {("M001", NOON): (1, 1, 0, 230)}
     roll_up(database, NOON + HOUR)
-    assert rolled(database, "meter") == {("M001", NOON): (2.5, 2, 0, 460)}
+    assert hourly_rows(database, "meter") == {("M001", NOON): (2.5, 2, 0, 460)}
 
 
 def test_one_process_at_a_time_does_a_step(database, resources):
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     with resources.database.connection() as other, other.transaction():
         take_lock(other, Lock.ROLLUP_STEP)
         roll_up(database, NOON + HOUR)
@@ -82,7 +82,7 @@ def test_one_process_at_a_time_does_a_step(database, resources):
 
 
 def test_the_task_brings_the_watermark_to_the_clock(database, broker):
-    begin_at(database, datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 3 * HOUR)
+    start_watermark(database, datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 3 * HOUR)
     tasks.roll_up()
     assert get_state(database).watermark >= watermark_target(datetime.now(UTC)) - timedelta(minutes=1)
     assert broker.llen("maintenance") == 0
@@ -90,14 +90,14 @@ def test_the_task_brings_the_watermark_to_the_clock(database, broker):
 
 def test_a_task_that_is_behind_rings_for_itself_behind_what_waits(database, broker, monkeypatch):
     monkeypatch.setattr(tasks, "TICK_SECONDS", 0)
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     tasks.roll_up()
     assert get_state(database).watermark == NOON + HOUR
     assert broker.llen("maintenance") == 1
 
 
 def test_a_step_that_dies_is_done_again(database, send, monkeypatch):
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     send(meter(at=NOON))
     database.execute("alter table vehicle_hourly rename to gone")
     try:
@@ -105,16 +105,16 @@ def test_a_step_that_dies_is_done_again(database, send, monkeypatch):
             roll_up(database, NOON + HOUR)
     finally:
         database.execute("alter table gone rename to vehicle_hourly")
-    assert (get_state(database).watermark, rolled(database, "meter")) == (NOON, {})
+    assert (get_state(database).watermark, hourly_rows(database, "meter")) == (NOON, {})
     roll_up(database, NOON + HOUR)
-    assert len(rolled(database, "meter")) == 1
+    assert len(hourly_rows(database, "meter")) == 1
 
 
 # ── Marks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_late_reading_is_marked_with_it_and_then_counts(database, send):
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     late = NOON - timedelta(minutes=10)
     send(meter(at=late, kwhConsumedAc=4), meter("M002", at=late), meter(at=NOON), vehicle(at=late - HOUR))
     assert [(kind, set(devices), *hours) for kind, devices, *hours in marked(database)] == [
@@ -122,28 +122,28 @@ def test_a_late_reading_is_marked_with_it_and_then_counts(database, send):
         ("vehicle", {"V001"}, NOON - 2 * HOUR, NOON - HOUR),
     ]
     roll_up(database, NOON)
-    assert rolled(database, "meter")["M001", NOON - HOUR][:2] == (4, 1)
+    assert hourly_rows(database, "meter")["M001", NOON - HOUR][:2] == (4, 1)
     send(meter(at=late, kwhConsumedAc=5))  # a correction
     roll_up(database, NOON)
-    assert rolled(database, "meter")["M001", NOON - HOUR][:2] == (5, 1)
+    assert hourly_rows(database, "meter")["M001", NOON - HOUR][:2] == (5, 1)
     assert marked(database) == []
 
 
 def test_many_late_devices_of_an_hour_are_one_mark_that_rests_while_it_is_loaded(database, send, monkeypatch):
     monkeypatch.setattr(marks, "MAX_DEVICES", 2)
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     send(*(meter(f"M{n}", at=NOON - HOUR) for n in range(3)))
     assert marked(database) == [("meter", None, NOON - HOUR, NOON)]
     list(roll_up_steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
-    assert rolled(database, "meter") == {}
+    assert hourly_rows(database, "meter") == {}
     database.execute("update rollup_marks set marked_at = now() - interval '6 s'")
     list(roll_up_steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
-    assert len(rolled(database, "meter")) == 3
+    assert len(hourly_rows(database, "meter")) == 3
 
 
 def test_a_mark_that_is_too_much_for_a_step_is_worked_off_in_several(database, send, monkeypatch):
     names = [f"V{n}" for n in range(50)]
-    begin_at(database, NOON - 2 * HOUR)
+    start_watermark(database, NOON - 2 * HOUR)
     send(*(vehicle(name, at=NOON - HOUR) for name in names))
     roll_up(database, NOON)
     database.execute("update vehicle_hourly set kwh = -1")
@@ -153,14 +153,14 @@ def test_a_mark_that_is_too_much_for_a_step_is_worked_off_in_several(database, s
     next(work), next(work)
     assert 0 < len(marked(database)[0][1]) < 50
     list(work)
-    assert {row[0] for row in rolled(database, "vehicle").values()} == {1.2}
+    assert {row[0] for row in hourly_rows(database, "vehicle").values()} == {1.2}
 
 
 def test_dead_letters_that_come_back_are_marked_too(database, resources):
     from models.storage.dead_letters import DeadLetter, store_dead_letters
     from models.storage.replay import replay_batch
 
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     reading = {"meterId": "M001", "timestamp": (NOON - HOUR).isoformat(), "kwhConsumedAc": 2.0, "voltage": 230.0}
     store_dead_letters(
         database, [DeadLetter(0, EntryId(1, 0), "meter", "test", NOON, entry_readings=1, row=0, reading=reading)]
@@ -172,13 +172,13 @@ def test_dead_letters_that_come_back_are_marked_too(database, resources):
 def test_roll_ups_of_history_that_was_dropped_stay(database, send):
     send(meter(at=NOON - timedelta(days=400)), vehicle(at=NOON - timedelta(days=400)), vehicle(at=NOON))
     roll_up(database, NOON + HOUR)
-    before = rolled(database, "vehicle")
+    before = hourly_rows(database, "vehicle")
     assert len(before) == 2
     database.execute("truncate meter_readings_history_older, vehicle_readings_history_older")
     mark_stale(database, "vehicle", ["V001"], None, None)
     roll_up(database, NOON + HOUR)
     list(rebuild(database, None, None, heartbeat_seconds=HEARTBEAT))
-    assert rolled(database, "vehicle") == before
+    assert hourly_rows(database, "vehicle") == before
 
 
 # ── Races ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -186,7 +186,7 @@ def test_roll_ups_of_history_that_was_dropped_stay(database, send):
 
 def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, resources):
     """It read where marks begin before the watermark moved: so the watermark waits for it to commit."""
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     is_stored, may_commit = threading.Event(), threading.Event()
 
     def drain():
@@ -207,7 +207,7 @@ def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, 
     may_commit.set()
     draining.join()
     roll_up(database, NOON + HOUR)
-    assert {name: row[0] for (name, _), row in rolled(database, "meter").items()} == {"M001": 7, "M002": 1}
+    assert {name: row[0] for (name, _), row in hourly_rows(database, "meter").items()} == {"M001": 7, "M002": 1}
 
 
 def roll_up_gives_up(database) -> None:
@@ -218,7 +218,7 @@ def roll_up_gives_up(database) -> None:
 
 def test_drains_and_roll_ups_at_once_miss_nothing(database, resources):
     """Two threads store readings of the minutes at the watermark, while a third moves it on as fast as it can."""
-    begin_at(database, NOON)
+    start_watermark(database, NOON)
     stop = threading.Event()
 
     def drain(shard: int):
@@ -245,8 +245,11 @@ def test_drains_and_roll_ups_at_once_miss_nothing(database, resources):
     rolling.join()
     roll_up(database, NOON + HOUR)
     # Of each minute one instant counts, whoever stored it, and however often.
-    assert {name: row[:2] for (name, _), row in rolled(database, "meter").items()} == {"M1": (60, 60), "M2": (60, 60)}
-    assert [row[:2] for row in rolled(database, "vehicle").values()] == [(60, 60)]
+    assert {name: row[:2] for (name, _), row in hourly_rows(database, "meter").items()} == {
+        "M1": (60, 60),
+        "M2": (60, 60),
+    }
+    assert [row[:2] for row in hourly_rows(database, "vehicle").values()] == [(60, 60)]
 
 
 def test_the_first_day_is_that_of_either_kind(database):
@@ -255,21 +258,21 @@ def test_the_first_day_is_that_of_either_kind(database):
 
 def test_a_late_reading_of_a_register_changes_the_hour_of_the_next_one(database, send):
     set_device(database, METER, "M001", {"register": "cumulative"})
-    begin_at(database, NOON - 4 * HOUR)
+    start_watermark(database, NOON - 4 * HOUR)
     send(*(meter(at=NOON + n * HOUR, kwhConsumedAc=kwh) for n, kwh in ((-3, 100), (0, 110))))
     roll_up(database, NOON + HOUR)
-    assert {hour: row[0] for (_, hour), row in rolled(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}
+    assert {hour: row[0] for (_, hour), row in hourly_rows(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}
     send(meter(at=NOON - 2 * HOUR, kwhConsumedAc=104))
     roll_up(database, NOON + HOUR)
-    found = {hour: row[0] for (_, hour), row in rolled(database, "meter").items()}
+    found = {hour: row[0] for (_, hour), row in hourly_rows(database, "meter").items()}
     assert found == {NOON - 3 * HOUR: 0, NOON - 2 * HOUR: 4, NOON: 6}
 
 
 def test_a_register_that_is_set_counts_what_was_rolled_up_anew(database, send):
-    begin_at(database, NOON - 4 * HOUR)
+    start_watermark(database, NOON - 4 * HOUR)
     send(*(meter(at=NOON + n * HOUR, kwhConsumedAc=kwh) for n, kwh in ((-3, 100), (0, 110))))
     roll_up(database, NOON + HOUR)
     set_device(database, METER, "M001", {"register": "cumulative"})
     assert get_state(database).stale_marks == 1
     roll_up(database, NOON + HOUR)
-    assert {hour: row[0] for (_, hour), row in rolled(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}
+    assert {hour: row[0] for (_, hour), row in hourly_rows(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from models.analytics.rollups.watermark import rebuild
 from models.readings import KINDS
 from models.storage import stale_marks as marks
-from tests.analytics.rolling import HEARTBEAT, roll_up, rolled
-from tests.analytics.slow_energy import HOUR
+from tests.analytics.oracle import HOUR
 from tests.analytics.world import BASE, MINUTES, World, at, beginnings, events
+from tests.rollups import HEARTBEAT, hourly_rows, roll_up
 
 
 def same(found: dict, expected: dict) -> None:
@@ -36,7 +36,7 @@ def test_incremental_rebuilt_and_slow_roll_ups_are_the_same(database, monkeypatc
         world.happen(*event)
     roll_up(database, at(MINUTES + 60))
     assert database.execute("select count(*) from rollup_marks").fetchone() == (0,)
-    incremental = {kind: rolled(database, kind) for kind in KINDS}
+    incremental = {kind: hourly_rows(database, kind) for kind in KINDS}
     same(incremental["meter"], world.slow("meter"))
     # Whether a meter was shared is told by the feeds alone, and compared with the rebuilt ones below.
     without_shared = {key: (*row[:9], *row[10:]) for key, row in incremental["vehicle"].items()}
@@ -44,4 +44,4 @@ def test_incremental_rebuilt_and_slow_roll_ups_are_the_same(database, monkeypatc
     for _ in rebuild(database, BASE - 3 * HOUR, None, heartbeat_seconds=HEARTBEAT):
         pass
     for kind in KINDS:
-        same(rolled(database, kind), incremental[kind])
+        same(hourly_rows(database, kind), incremental[kind])

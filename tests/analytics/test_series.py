@@ -6,8 +6,8 @@ import pytest
 
 from models.devices.settings import set_device
 from models.readings import METER
-from tests.analytics.rolling import begin_at, roll_up
 from tests.factories import ago, meter, stamp, vehicle
+from tests.rollups import roll_up, start_watermark
 
 
 def at(text: str) -> datetime:
@@ -174,7 +174,7 @@ def test_a_bound_key_reads_the_series_of_its_devices(client, send, new_key):
 
 def test_what_is_rolled_up_says_what_history_says_and_late_readings_count_at_once(client, send, database):
     start = ago(hours=6).replace(minute=0, second=0)
-    begin_at(database, start)
+    start_watermark(database, start)
     query = {"from": stamp(start), "to": stamp(start + timedelta(hours=4)), "bucket": "1d"}
     send(*[meter(at=start + timedelta(minutes=10 * n), kwhConsumedAc=0.1) for n in range(24)])
     by_history = series(client, **query)
@@ -195,7 +195,7 @@ def test_what_is_rolled_up_says_what_history_says_and_late_readings_count_at_onc
 
 def test_a_late_reading_of_a_register_changes_the_next_hour_with_a_reading_too(client, send, database):
     start = ago(hours=6).replace(minute=0, second=0)
-    begin_at(database, start)
+    start_watermark(database, start)
     set_device(database, METER, "M001", {"register": "cumulative"})
     send(*[meter(at=start + timedelta(minutes=n), kwhConsumedAc=100 + n / 60) for n in (0, 30, 190)])
     roll_up(database, start + timedelta(hours=4))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from models.analytics.energy.buckets import bucket_edges
 from models.analytics.energy.series import get_series
 from models.readings import KINDS
-from tests.analytics.rolling import HEARTBEAT
 from tests.analytics.world import METERS, MINUTES, VEHICLES, World, at, events, minutes
+from tests.rollups import HEARTBEAT
 
 WINDOWS = st.tuples(minutes, st.integers(1, MINUTES + 180)).map(lambda drawn: (at(drawn[0]), at(sum(drawn))))
 ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])

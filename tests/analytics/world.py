@@ -10,8 +10,8 @@ from models.storage.stale_marks import mark_feed_stale
 from models.storage.writer import store_entries
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
-from tests.analytics.rolling import HEARTBEAT, begin_at, roll_up
-from tests.analytics.slow_energy import HOUR, Device, Fleet
+from tests.analytics.oracle import HOUR, Device, Fleet
+from tests.rollups import HEARTBEAT, roll_up, start_watermark
 
 # Midnight, and with it the border of two partitions, lies within.
 BASE = datetime.now(UTC).replace(hour=21, minute=0, second=0, microsecond=0) - timedelta(days=3)
@@ -66,7 +66,7 @@ def at(minute: int) -> datetime:
 
 
 class World:
-    """The database, and beside it the same in the words of tests/analytics/slow_energy.py."""
+    """The database, and beside it the same in the words of tests/analytics/oracle.py."""
 
     def __init__(self, database):
         database.execute(
@@ -74,7 +74,7 @@ class World:
                  devices, vehicle_meter_mapping, charging_sessions, meter_hourly, vehicle_hourly, rollup_state,
                  rollup_marks"""
         )
-        begin_at(database, BASE)
+        start_watermark(database, BASE)
         self.database, self.entries, self.more = database, 0, {}
         self.fleet = Fleet({name: Device() for name in METERS}, {name: Device() for name in VEHICLES}, [])
 

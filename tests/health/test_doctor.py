@@ -14,14 +14,14 @@ from models.health.checks import Verdict
 from models.health.doctor import examine, is_healthy
 from models.health.snapshot import Snapshot, take_snapshot
 from tests import ROOT
-from tests.analytics.rolling import begin_at
+from tests.rollups import start_watermark
 
 DOCUMENT = (ROOT / "docs/doctor.md").read_text()
 
 
 @pytest.fixture
 def snapshot(resources, alive, database) -> Snapshot:
-    begin_at(database, datetime.now(UTC))
+    start_watermark(database, datetime.now(UTC))
     return take_snapshot(resources)
 
 

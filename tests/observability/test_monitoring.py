@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.observability.exposition import role_registry
 from tests import ROOT
-from tests.analytics.rolling import begin_at
+from tests.rollups import start_watermark
 from workers import metrics as _workers_metrics  # noqa: F401 - so that its figures are there
 
 RULES = ROOT / "deploy/prometheus/rules.yml"
@@ -29,7 +29,7 @@ def families(client, database) -> dict:
     """What web and worker show, by name. In one process here, as they share their definitions."""
     from prometheus_client import generate_latest
 
-    begin_at(database, datetime.now(UTC))
+    start_watermark(database, datetime.now(UTC))
     text = client.get("/metrics").text + generate_latest(role_registry("test")).decode()
     found = {family.name: family for family in text_string_to_metric_families(text)}
     return {name: family for name, family in found.items() if name.startswith("energy_")}

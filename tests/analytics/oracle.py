@@ -1,6 +1,6 @@
-"""The energy of readings the slow and obvious way, in plain Python: what the SQL of models/analytics is held to.
+"""The oracle: every rule of docs/analytics.md in plain Python, slow and obvious.
 
-No windows, no indexes, no cleverness: every rule of docs/analytics.md as it would be explained at a whiteboard.
+The SQL of models/analytics must give the same numbers for any readings, settings and feeds.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass
 class Device:
-    """`readings` are (recorded_at, received_at, kWh shown)."""
+    """`readings` are (recorded_at, received_at, value in kWh)."""
 
     register: str = "interval"
     rated_power_kw: float | None = None
@@ -20,11 +20,11 @@ class Device:
 
     def increments(self) -> list[tuple[datetime, float, bool]]:
         """(recorded_at, kWh, implausible) of each instant, in their order."""
-        shown = {}
+        value_at = {}
         for recorded, _, value in sorted(self.readings, key=lambda reading: reading[:2]):
-            shown[recorded] = value  # the last accepted stands
+            value_at[recorded] = value  # the last accepted counts
         found, before = [], None
-        for at, value in sorted(shown.items()):
+        for at, value in sorted(value_at.items()):
             energy = self._energy(value, before)
             implausible = self._is_implausible(energy, at, before)
             found.append((at, 0 if implausible else energy, implausible))
@@ -50,7 +50,7 @@ class Device:
         return sum(kwh for at, kwh, _ in self.increments() if start <= at < end)
 
     def implausible(self, start: datetime, end: datetime) -> int:
-        return sum(odd for at, _, odd in self.increments() if start <= at < end)
+        return sum(implausible for at, _, implausible in self.increments() if start <= at < end)
 
 
 @dataclass
@@ -65,19 +65,19 @@ class Fleet:
         return {vehicle for vehicle, meter, start, end in self.feeds if meter == meter_id and start <= at < end}
 
     def share(self, vehicle_id: str, meter_id: str, at: datetime) -> float:
-        """How much of what the meter counted at this time is the vehicle's: from 0 to 1."""
+        """The vehicle's share of the meter's energy at this time: from 0 to 1."""
         together = self.fed_at(meter_id, at)
         if vehicle_id not in together:
             return 0
         if len(together) == 1:
             return 1
         start, end = self.segment(meter_id, at)
-        taken = {v: max(0, self.vehicles[v].energy(start, end)) if v in self.vehicles else 0 for v in together}
-        total = sum(taken.values())
-        return taken[vehicle_id] / total if total > 0 else 1 / len(together)
+        drawn = {v: max(0, self.vehicles[v].energy(start, end)) if v in self.vehicles else 0 for v in together}
+        total = sum(drawn.values())
+        return drawn[vehicle_id] / total if total > 0 else 1 / len(together)
 
     def segment(self, meter_id: str, at: datetime) -> tuple[datetime, datetime]:
-        """The time around `at`, within its hour, in which the same vehicles are fed."""
+        """The longest time around `at`, within its hour, in which the meter feeds the same vehicles."""
         start = at.replace(minute=0, second=0, microsecond=0)
         bounds = sorted(
             bound

@@ -1,4 +1,4 @@
-"""Roll-ups for tests: rolled up at once, whatever the clock says, and read as they stand."""
+"""Roll-ups for tests: brought up to any time at once, and read as rows."""
 
 from datetime import datetime, timedelta
 
@@ -10,22 +10,21 @@ HEARTBEAT = 60
 
 
 def roll_up(database: psycopg.Connection, until: datetime) -> None:
-    """Moves the watermark to `until` and works off every mark, also of hours that would rest for a while."""
-    for _ in range(2):  # the first run makes marks of its own
+    """Moves the watermark to `until` and works off every stale mark, without waiting for hours that still load."""
+    now = until + timedelta(seconds=WATERMARK_DELAY_SECONDS)
+    for _ in range(2):  # the first run may add marks
         database.execute("update rollup_marks set marked_at = marked_at - interval '1 hour'")
-        for _ in roll_up_steps(
-            database, now=until + timedelta(seconds=WATERMARK_DELAY_SECONDS), heartbeat_seconds=HEARTBEAT
-        ):
+        for _ in roll_up_steps(database, now=now, heartbeat_seconds=HEARTBEAT):
             pass
 
 
-def begin_at(database: psycopg.Connection, start: datetime) -> None:
-    """As if everything before `start` was rolled up, and there was nothing."""
+def start_watermark(database: psycopg.Connection, start: datetime) -> None:
+    """Sets the watermark as if everything before `start` was rolled up, and there had been no readings."""
     database.execute("insert into rollup_state (marked_until, rolled_until) values (%(at)s, %(at)s)", {"at": start})
 
 
-def rolled(database: psycopg.Connection, kind: str) -> dict[tuple[str, datetime], tuple]:
-    """The rows of a kind by device and hour: kWh, readings, implausible, and the others in their order."""
+def hourly_rows(database: psycopg.Connection, kind: str) -> dict[tuple[str, datetime], tuple]:
+    """The rows of a kind by device and hour: kWh, readings, implausible, then the other columns."""
     columns = {
         "meter": "kwh, readings, implausible, voltage_sum",
         "vehicle": """kwh, readings, implausible, battery_temp_sum, battery_temp_max, soc_sum, soc_readings, ac_kwh,
