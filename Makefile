@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos bench lint format audit clean
+.PHONY: help up test chaos bench docs lint format audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ chaos: $(VENV)/.installed-dev ## faults at random under load, then an audit; MIN
 
 bench: $(VENV)/.installed ## how fast it is here, beside baselines; QUICK=1, ONLY=bulk,lag, ARGS=--help
 	@exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+docs: $(VENV)/.installed ## docs/settings.md, made from the settings' declarations
+	@$(BIN)/python -m deploy.settings_page >.settings.md && mv .settings.md docs/settings.md
 
 lint: $(VENV)/.installed-dev ## ruff: rules and format
 	@$(BIN)/python -m ruff check . && exec $(BIN)/python -m ruff format --check .

@@ -19,11 +19,12 @@ def main() -> int:
 
     # Only now: the imports take half a second, and a Ctrl-C in it is no reason for a traceback.
     from devstack import StackError, settings, stack
+    from models.environment import SettingsError
 
     try:
         stack.run(settings.read())
-    except settings.SettingError as error:
-        print(f"devstack: {error}", file=sys.stderr)
+    except SettingsError as error:
+        print(f"devstack: {'; '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except (StackError, OSError) as error:
         print(f"devstack: {error}", file=sys.stderr)

@@ -1,71 +1,58 @@
-"""What `python -m devstack` reads from the environment, once."""
+"""The settings of `make up`, read once from the environment. docs/settings.md is made from these declarations."""
 
 import ipaddress
-import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import environs
-from environs import validate
+from models.environment import SettingsError, choice, number, read_settings, text
 
 
-class SettingError(Exception):
-    """A variable holds a value that cannot be meant; the message names both."""
-
-
+# fmt: off
 @dataclass(frozen=True)
 class Settings:
-    home: Path  # data of the embedded servers, logs; kept between runs
-    host: str
-    port: int
-    simulate: int  # vehicles that send readings; 0: none
-    web_workers: int  # processes
-    worker_concurrency: int  # processes
-    redis_maxmemory: str  # of the embedded Redis, in its own notation: 512mb, 2gb
-    database_url: str | None  # None: the embedded Postgres
-    redis_url: str | None  # None: the embedded Redis
-    auth: str  # required: every request needs an API key; off: this machine's own business
+    home: Path = text(".energy", "a folder", variable="ENERGY_HOME", help=
+        "data of the embedded servers, and logs; kept between runs")
+    # Not HOST: csh and conda export that with another meaning.
+    host: str = text("127.0.0.1", "an address", variable="WEB_HOST", help=
+        "where the API listens; `0.0.0.0` opens it to the network, which then needs a [key](keys.md)")
+    auth: str = choice("required", "off", default="", help=
+        "whether requests need a key. Not set: `off` if `WEB_HOST` is this machine alone, else `required`; the stack "
+        "then creates a key for its simulator and writes it to `$ENERGY_HOME/env`")
+    allow_insecure: int = choice(0, 1, help=
+        "`1` confirms `AUTH=off` although others reach `WEB_HOST`")
+    port: int = number(8000, 1, 65_535, help="where the API listens")
+    simulate: int = number(25, 0, 100_000, unit="vehicles", help=
+        "simulated vehicles that send readings, each with a meter; `0`: none")
+    web_workers: int = number(2, 1, 64, unit="processes", help="web processes")
+    worker_concurrency: int = number(2, 1, 64, unit="processes", help="worker processes")
+    redis_maxmemory: str = text(
+        "2gb", "`512mb`, `2gb`, …", expected="an amount of memory such as 512mb or 2gb",
+        matches=re.compile(r"(?i)\d+([kmg]b?)?\Z").match, help=
+        "memory of the embedded Redis; beyond it requests get 503")
+    database_url: str = text("", "`postgresql://…`", help=
+        "a Postgres of your own; not set: an embedded one is started")
+    redis_url: str = text("", "`redis://…`", help=
+        "a Redis of your own; not set: an embedded one is started")
 
     @property
     def url(self) -> str:
-        """Where the API is, seen from this machine."""
+        """The URL of the API, as seen from this machine."""
         return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104 (compared)
+# fmt: on
 
 
 def read() -> Settings:
-    """The settings of this run; raises SettingError for the first wrong value."""
-    env = environs.Env()
-    # Not HOST: csh and conda export that with another meaning.
-    host = env.str("WEB_HOST", "127.0.0.1")
-    count = validate.Range(min=1, max=64)
-    try:
-        return Settings(
-            home=Path(env.str("ENERGY_HOME", "") or ".energy").absolute(),
-            host=host,
-            port=env.int("PORT", 8000, validate=validate.Range(min=1, max=65535)),
-            simulate=env.int("SIMULATE", 25, validate=validate.Range(min=0, max=100_000)),
-            web_workers=env.int("WEB_WORKERS", 2, validate=count),
-            worker_concurrency=env.int("WORKER_CONCURRENCY", 2, validate=count),
-            redis_maxmemory=env.str("REDIS_MAXMEMORY", "2gb", validate=validate.Regexp(r"(?i)\d+([kmg]b?)?$")),
-            database_url=env.str("DATABASE_URL", "") or None,
-            redis_url=env.str("REDIS_URL", "") or None,
-            auth=_auth(env, host),
+    """The settings of this run. Raises SettingsError, which names every wrong variable."""
+    settings = read_settings(Settings)
+    is_local = _is_loopback(settings.host)
+    if settings.auth == "off" and not is_local and not settings.allow_insecure:
+        raise SettingsError(
+            f"AUTH: `off` lets everybody who reaches {settings.host} post and read; "
+            "leave it out to require keys, or confirm it with ALLOW_INSECURE=1."
         )
-    except environs.EnvError as error:
-        raise SettingError(_one_line(error)) from None
-
-
-def _auth(env: environs.Env, host: str) -> str:
-    """`off` where only this machine reaches the API, or where somebody says that it is meant."""
-    is_local = _is_loopback(host)
-    told = env.str("AUTH", "", validate=validate.OneOf(["", "required", "off"]))
-    is_meant = env.int("ALLOW_INSECURE", 0, validate=validate.OneOf([0, 1]))
-    if told == "off" and not is_local and not is_meant:
-        raise SettingError(
-            f'"AUTH": "off" would let everybody who reaches {host} post and read; '
-            "leave it out to have keys, or set ALLOW_INSECURE=1 too"
-        )
-    return told or ("off" if is_local else "required")
+    auth = settings.auth or ("off" if is_local else "required")
+    return replace(settings, home=Path(settings.home).absolute(), auth=auth)
 
 
 def _is_loopback(host: str) -> bool:
@@ -73,10 +60,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _one_line(error: environs.EnvError) -> str:
-    # environs quotes the name but not the value, and it is the value one has to find and change.
-    name = str(error).split('"')[1]
-    reasons = " ".join(getattr(error, "error_messages", None) or [str(error)])
-    return f'{name}: "{os.environ.get(name, "")}": {reasons}'

@@ -75,9 +75,9 @@ def embedded_servers(settings: Settings) -> list[server.Server]:
     return chosen
 
 
-def _is_ours(url: str | None, port: Path) -> bool:
+def _is_ours(url: str, port: Path) -> bool:
     # A shell that has read our `env` file hands the embedded servers' own addresses back to us.
-    return url is None or (port.exists() and f"127.0.0.1:{port.read_text()}/" in url)
+    return not url or (port.exists() and f"127.0.0.1:{port.read_text()}/" in url)
 
 
 def start(

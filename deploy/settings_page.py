@@ -1,0 +1,57 @@
+"""`make docs`: prints docs/settings.md, made from the declarations in models/settings.py and devstack/settings.py."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import devstack.settings
+import models.settings
+from models.environment import Setting, declared
+
+HEAD = """\
+# Settings
+
+Environment variables, read once at the start. A process with a wrong value does not start, and names it; an empty one
+counts as not set. This page is made from the code by `make docs`.
+
+## The engine
+For web, workers, beat and commands ([models/settings.py](../models/settings.py)). Give all of them the same values.
+"""
+# Variables that no Settings class reads: prometheus_client and the commands do.
+OTHERS = """\
+
+### Others
+| variable | default | range | meaning |
+|---|---|---|---|
+| `PROMETHEUS_MULTIPROC_DIR` | not set | a folder | in which the processes of one role share their metrics: one folder for the web, another for each worker, empty at the start. `make up` and the compose file set it |
+| `ENERGY_API_KEY` | not set | a [key](keys.md) | sent by `energy load` and `energy simulate`; needs the scopes `ingest`, `read` and `admin` (for mappings) |
+| `ENERGY_API_URL` | `http://127.0.0.1:8000` | `http://…` | the service that `energy load` and `energy simulate` talk to |
+"""  # noqa: E501 (rows of a table)
+STACK = """
+## `make up`
+The stack on one machine ([devstack/settings.py](../devstack/settings.py)). It passes the settings above on.
+"""
+COLUMNS = "| variable | default | range | meaning |\n|---|---|---|---|"
+
+
+def page() -> str:
+    engine, stack = _tables(models.settings.Settings), _tables(devstack.settings.Settings)
+    return "\n".join([HEAD.rstrip(), *engine, OTHERS.rstrip(), STACK.rstrip(), *stack, ""])
+
+
+def _tables(settings: type[Any]) -> Iterator[str]:
+    for place, (variable, setting) in enumerate(declared(settings).items()):
+        if setting.section:
+            yield f"\n### {setting.section}"
+        if setting.section or not place:
+            yield COLUMNS if setting.section else f"\n{COLUMNS}"
+        yield f"| `{variable}` | {_default(setting)} | {setting.allowed} | {setting.help} |"
+
+
+def _default(setting: Setting) -> str:
+    if setting.default is None:
+        return "required"
+    return setting.shown_default or (f"`{setting.default}`" if setting.default != "" else "not set")
+
+
+if __name__ == "__main__":
+    print(page(), end="")
