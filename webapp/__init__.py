@@ -14,14 +14,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Imported here and not above, because the commands are in this package too and start a second faster without.
     from models.observability.logs import configure_logs
     from models.resources import connect_web
-    from webapp import alerts, exports, openapi, service
-    from webapp.analytics import fleet, performance, series, sessions, tariffs
-    from webapp.devices import live, mapping
-    from webapp.devices import settings as device_settings
+    from webapp import openapi
     from webapp.http import auth, encoding, errors, headers, limits, metrics, request_log
     from webapp.http.resources import new_breaker
     from webapp.ingest import fast_door
-    from webapp.ingest import views as ingest
+    from webapp.routes import register_routes
 
     configure_logs(settings)
     app = Flask(__name__, static_folder=None)
@@ -30,10 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["breaker"] = new_breaker()
     for each_request in (metrics, request_log, fast_door, headers, errors, auth, limits):  # in this order
         each_request.init_app(app)
-    for views in (
-        ingest, live, device_settings, mapping, sessions, performance, fleet, series, tariffs, alerts, exports, service,
-    ):  # fmt: skip
-        app.register_blueprint(views.bp)
+    register_routes(app)
     openapi.init_app(app)
     return app
 

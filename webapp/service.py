@@ -1,40 +1,128 @@
-"""The service itself: its name, its health and its figures."""
+"""The service itself: its name, its health and its metrics."""
+
+from typing import Annotated, Literal
 
 from flask import Blueprint, Response, redirect, request
+from msgspec import Meta
+from werkzeug.wrappers import Response as AnyResponse
 
+from models.access.keys import READ
 from models.health.readiness import check_readiness, failed_checks
 from models.health.snapshot import take_snapshot
 from models.version import VERSION
 from webapp.engine_metrics import CONTENT_TYPE, render
-from webapp.http.errors import error_response
+from webapp.http.answers import JsonObject
+from webapp.http.errors import Error, FieldErrors, error_response
+from webapp.http.operations import PUBLIC, Answer, operation
 from webapp.http.resources import current_resources
 
 bp = Blueprint("service", __name__)
 
 
+class Service(JsonObject):
+    """The name and version of the service."""
+
+    service: Literal["Energy Ingestion Engine"]
+    status: Literal["running"]
+    version: str
+
+
+class Live(JsonObject):
+    """This process answers."""
+
+    status: Literal["live"]
+
+
+class Check(JsonObject):
+    """The state of one part."""
+
+    ok: Annotated[bool | None, Meta(description="null: unknown, because another part is unavailable")]
+    detail: Annotated[str, Meta(description="for a person")]
+    figures: Annotated[dict[str, float | str], Meta(description="for a program; units are in the names")]
+
+
+class Checks(JsonObject):
+    """Each part by name, in the order of cause: what comes first explains what comes later."""
+
+    postgres: Check
+    migrations: Check
+    partitions: Check
+    redis: Check
+    durability: Check
+    backlog: Check
+    drain: Check
+    stream: Check
+    beat: Check
+    workers: Check
+    rollups: Check
+
+
+class Ready(JsonObject):
+    """All parts work."""
+
+    status: Literal["ready"]
+    checks: Checks
+
+
+class NotReady(Error, kw_only=True):
+    """An error with the state of each part."""
+
+    errors: FieldErrors
+    checks: Checks
+
+
 @bp.get("/")
-def show_service():
-    """To a browser, the documentation; to everything else, who answers here."""
+@operation(
+    "Service",
+    "Show the name and version of the service",
+    scopes=PUBLIC,
+    answers={
+        200: "Name and version",
+        302: Answer("To a browser: the documentation", media={"text/html": {"type": "string"}}, headers=("Location",)),
+    },
+)
+def get_service() -> Service | AnyResponse:
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         return redirect("/docs/")
-    return {"service": "Energy Ingestion Engine", "status": "running", "version": VERSION}
+    return Service(service="Energy Ingestion Engine", status="running", version=VERSION)
 
 
 @bp.get("/health/live")
-def show_liveness():
-    return {"status": "live"}
+@operation("Service", "Check that this process answers", scopes=PUBLIC)
+def get_liveness() -> Live:
+    return Live(status="live")
 
 
 @bp.get("/health/ready")
-def show_readiness():
-    checks = check_readiness(take_snapshot(current_resources()))
-    shown = {name: check.shown() for name, check in checks.items()}
-    if wrong := failed_checks(checks):
-        errors = {name: [detail] for name, detail in wrong.items()}
-        return error_response(503, f"Not ready: {', '.join(wrong)}", errors, reason="not_ready", checks=shown)
-    return {"status": "ready", "checks": shown}
+@operation(
+    "Service",
+    "Check that Postgres, Redis, beat and the workers work, and that readings are stored",
+    scopes=PUBLIC,
+    answers={
+        200: "Ready (a load balancer should use /health/live)",
+        503: Answer("Not ready; `errors` names the parts", NotReady, headers=("Retry-After",)),
+    },
+)
+def get_readiness() -> Ready | Response:
+    found = check_readiness(take_snapshot(current_resources()))
+    checks = Checks(
+        **{name: Check(ok=check.ok, detail=check.detail, figures=check.figures) for name, check in found.items()}
+    )
+    if failed := failed_checks(found):
+        errors = {name: [detail] for name, detail in failed.items()}
+        return error_response(
+            503, f"Not ready: {', '.join(failed)}", errors, reason="not_ready", shape=NotReady, checks=checks
+        )
+    return Ready(status="ready", checks=checks)
 
 
 @bp.get("/metrics")
-def show_metrics():
+@operation(
+    "Service",
+    "Show the metrics for Prometheus",
+    scopes=(READ,),
+    all_devices=True,
+    answers={200: Answer("In Prometheus' text format", media={"text/plain": {"type": "string"}})},
+)
+def get_metrics() -> Response:
     return Response(render(current_resources()), content_type=CONTENT_TYPE)

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 import schemathesis
 import urllib3
+from flask import Flask
 from hypothesis import strategies as st
 
 from models.settings import load_settings
 from tests.factories import meter, vehicle
 from webapp.http.paging import encode_cursor
 from webapp.openapi.document import build_document
+from webapp.routes import register_routes
 
 SMALL_BATCHES = ("MAX_BATCH_READINGS", "100")  # schemathesis sends the largest often
 NDJSON = "application/x-ndjson"
@@ -98,7 +100,9 @@ def _document() -> dict:
         environment.setenv("DATABASE_URL", "postgresql://nowhere/energy")
         environment.setenv("REDIS_URL", "redis://nowhere")
         environment.setenv(*SMALL_BATCHES)
-        return build_document(load_settings())
+        app = Flask("document")
+        register_routes(app)
+        return build_document(app, load_settings())
 
 
 def _loaded():

@@ -13,7 +13,7 @@ from models.analytics.fleet.costs import get_fleet_costs
 from models.analytics.fleet.summary import ORDERS, FleetQuery, Totals, VehicleTotals, Window
 from models.analytics.fleet.trend import fill_buckets, list_hourly
 from models.analytics.rollups.watermark import RollupState, get_state
-from webapp.analytics.tariffs import present_costs
+from webapp.analytics.costs import present_costs
 from webapp.http.auth import binding
 from webapp.http.fields import PageSchema, QuerySchema
 from webapp.http.paging import decode_cursor, page

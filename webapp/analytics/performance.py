@@ -8,7 +8,7 @@ from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import Performance, get_performance
 from models.analytics.money.costs import get_costs
 from models.settings import Settings
-from webapp.analytics.tariffs import present_costs
+from webapp.analytics.costs import present_costs
 from webapp.http.auth import require_devices
 from webapp.http.errors import ApiError
 from webapp.http.fields import DEVICE_ID, AnalyticsWindowSchema, QuerySchema, device_id

@@ -3,17 +3,17 @@
 import csv
 import io
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, request
-from marshmallow import ValidationError, fields, validate, validates, validates_schema
+from marshmallow import ValidationError, fields, validate, validates_schema
 
-from models.analytics.energy.buckets import BUCKETS, MAX_BUCKETS, TooManyBuckets, bucket_edges, zone_names
+from models.analytics.energy.buckets import BUCKETS, MAX_BUCKETS, TooManyBuckets, bucket_edges
 from models.analytics.energy.series import Bucket, get_series
 from models.devices.settings import get_device
 from models.readings import METER, VEHICLE, Kind
 from models.storage.live import get_live
+from webapp.analytics.zones import IsZone
 from webapp.devices.live import KINDS_IN_PATHS
 from webapp.http.auth import require_devices
 from webapp.http.errors import ApiError
@@ -27,26 +27,11 @@ AVERAGES = {METER.name: ("avgVoltage",), VEHICLE.name: ("avgBatteryTemp", "avgSo
 _ENERGY_DIGITS, _AVERAGE_DIGITS, _COMPLETENESS_DIGITS = 6, 2, 4
 
 
-def require_zone(name: str) -> None:
-    """Raises ValidationError, with what is near, where no time zone is called so."""
-    if name not in zone_names():
-        by_lower = {known.lower(): known for known in zone_names()}
-        near = ", ".join(by_lower[found] for found in get_close_matches(name.lower(), by_lower, n=5))
-        raise ValidationError(
-            "Must be the IANA name of a time zone, such as UTC, Europe/Berlin or America/New_York; the `enum` in "
-            "/openapi.json has them all." + (f" Near to this: {near}." if near else "")
-        )
-
-
 class SeriesSchema(WindowSchema):
     """A window of any length, cut into buckets; left out, the last 24 hours by the hour."""
 
     bucket = fields.String(load_default="1h", validate=validate.OneOf(BUCKETS))
-    tz = fields.String(load_default="UTC")
-
-    @validates("tz")
-    def _is_zone(self, value: str, **_) -> None:
-        require_zone(value)
+    tz = fields.String(load_default="UTC", validate=IsZone())
 
     @validates_schema(skip_on_field_errors=True)
     def _begun(self, data, **_) -> None:

@@ -16,7 +16,7 @@ from models.analytics.sessions import (
     report_sessions,
     start_session,
 )
-from webapp.analytics.tariffs import present_costs
+from webapp.analytics.costs import present_costs
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError

@@ -1,38 +1,41 @@
-"""Tariffs: what a kWh costs at each site."""
+"""Tariffs: the price of a kWh at each site."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
-from flask import Blueprint, request
-from marshmallow import Schema, ValidationError, fields, validate, validates
+from flask import Blueprint
+from marshmallow import Schema, fields, validate
+from msgspec import Meta, field
 
-from models.analytics.money.costs import Cost, to_cents
-from models.analytics.money.tariffs import DAYS, Period, Tariff, delete_tariff, get_tariffs, list_tariffs, put_tariff
-from webapp.analytics.series import require_zone
-from webapp.http.bodies import read_json
+from models.access.keys import ADMIN, READ
+from models.analytics.money import tariffs
+from models.analytics.money.tariffs import DAYS
+from webapp.analytics.zones import IsZone
+from webapp.http.answers import JsonObject, Page
 from webapp.http.errors import ApiError
-from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Number, PageSchema
+from webapp.http.fields import DEVICE_ID, Number, PageSchema
+from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
 
 bp = Blueprint("tariffs", __name__, url_prefix="/v1/tariffs")
 
-MAX_BODY_BYTES = 64 * 1024
 MAX_PERIODS = 100
 MAX_PRICE = 1_000_000  # a kWh, in any currency
-PRICE_DIGITS = 6  # behind the point
+PRICE_DIGITS = 6  # after the decimal point
 BEGINS = re.compile(r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")
 ENDS = re.compile(r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)\Z")
 CURRENCY = re.compile(r"^[A-Z]{3}\Z")
 
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 class Price(Number):
-    """A price as the decimal that was written, not the binary number next to it."""
+    """The decimal that was written, not the binary number next to it."""
 
-    default_error_messages: ClassVar = {"digits": f"Must have at most {PRICE_DIGITS} digits behind the point."}
+    default_error_messages: ClassVar = {"digits": f"Must have at most {PRICE_DIGITS} digits after the decimal point."}
 
     def _deserialize(self, value, attr, data, **kwargs) -> Decimal:
         price = Decimal(repr(super()._deserialize(value, attr, data, **kwargs)))
@@ -41,15 +44,19 @@ class Price(Number):
         return price
 
 
-def _price() -> Price:
+def _price(description: str) -> Price:
     return Price(
+        data_key="pricePerKwh",
         required=True,
         validate=validate.Range(0, MAX_PRICE),
-        metadata={"description": f"money a kWh, at most {PRICE_DIGITS} digits behind the point", "example": 0.2841},
+        metadata={
+            "description": f"{description}, at most {PRICE_DIGITS} digits after the decimal point",
+            "example": 0.2841,
+        },
     )
 
 
-class PeriodSchema(Schema):
+class NewTariffPeriodSchema(Schema):
     """A price for some hours of some days, by the clock of the tariff's zone."""
 
     days = fields.List(
@@ -69,17 +76,16 @@ class PeriodSchema(Schema):
         required=True,
         validate=validate.Regexp(ENDS, error="Must be HH:MM, from 00:00 to 24:00."),
         metadata={
-            "description": "HH:MM, not included. Where it is not after `from` the period passes midnight, and belongs "
-            "to the day it begins on",
+            "description": "HH:MM, not included. If it is not after `from`, the period passes midnight and belongs to "
+            "the day on which it begins",
             "example": "06:00",
         },
     )
-    price = _price()
-    price.data_key = "pricePerKwh"
+    price = _price("money a kWh")
 
 
-class TariffSchema(Schema):
-    """The whole tariff of a site. An unknown field is refused: a price must not get lost for a typo."""
+class NewTariffSchema(Schema):
+    """The whole tariff of a site. An unknown field is refused."""
 
     currency = fields.String(
         required=True,
@@ -87,107 +93,144 @@ class TariffSchema(Schema):
         metadata={"description": "ISO 4217", "example": "EUR"},
     )
     timezone = fields.String(
-        required=True, metadata={"description": "the IANA name of the site's zone", "example": "Europe/Berlin"}
+        required=True,
+        validate=IsZone(),
+        metadata={"description": "the IANA name of the site's zone", "example": "Europe/Berlin"},
     )
-    price = _price()
-    price.data_key = "pricePerKwh"
+    price = _price("money a kWh outside of all periods")
     periods = fields.List(
-        fields.Nested(PeriodSchema),
+        fields.Nested(NewTariffPeriodSchema),
         load_default=list,
         validate=validate.Length(max=MAX_PERIODS),
-        metadata={"description": "prices other than `pricePerKwh`; the first that holds a time says its price"},
+        metadata={"description": "other prices; of several that hold a time the first applies"},
     )
 
-    @validates("timezone")
-    def _is_zone(self, value: str, **_) -> None:
-        require_zone(value)
+
+# ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+Site = Annotated[
+    str, Meta(pattern=DEVICE_ID.pattern, description="as in the `site` of meters", examples=["depot-north"])
+]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+PricePerKwh = Annotated[float, Meta(ge=0, description="money a kWh")]
+
+
+class TariffPeriod(JsonObject):
+    """A price for some hours of some days."""
+
+    days: Annotated[list[Day], Meta(min_length=1)]
+    begins: Annotated[str, Meta(description="HH:MM")] = field(name="from")
+    ends: Annotated[str, Meta(description="HH:MM, not included; if it is not after `from`, it is on the next day")] = (
+        field(name="to")
+    )
+    price_per_kwh: PricePerKwh
+
+
+class Tariff(JsonObject):
+    """The price of a kWh at a site."""
+
+    site: Site
+    currency: Annotated[str, Meta(description="ISO 4217")]
+    timezone: Annotated[str, Meta(description="the zone whose clock the periods follow")]
+    price_per_kwh: Annotated[PricePerKwh, Meta(description="money a kWh outside of all periods")]
+    periods: list[TariffPeriod]
+
+
+class TariffPage(Page):
+    """A page of tariffs."""
+
+    items: list[Tariff]
+
+
+def _present(tariff: tariffs.Tariff) -> Tariff:
+    return Tariff(
+        site=tariff.site,
+        currency=tariff.currency,
+        timezone=tariff.timezone,
+        price_per_kwh=float(tariff.price),
+        periods=[
+            TariffPeriod(
+                days=list(period.days), begins=period.begins, ends=period.ends, price_per_kwh=float(period.price)
+            )
+            for period in tariff.periods
+        ],
+    )
+
+
+# ── Operations ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_NIGHTS = {
+    "currency": "EUR",
+    "timezone": "Europe/Berlin",
+    "pricePerKwh": 0.2841,
+    "periods": [{"days": ["mon", "tue", "wed", "thu", "fri"], "from": "22:00", "to": "06:00", "pricePerKwh": 0.199}],
+}
 
 
 @bp.get("")
-def show_tariffs():
-    query = PageSchema().load(request.args)
+@operation("Tariffs", "List the tariffs, by site", scopes=(READ,), all_devices=True, query=PageSchema)
+def list_tariffs(query: Mapping[str, Any]) -> TariffPage:
     after = decode_cursor(query["cursor"], str)
     with database() as connection:
-        rows = list_tariffs(connection, after=after[0] if after else "", limit=query["limit"] + 1)
+        rows = tariffs.list_tariffs(connection, after=after[0] if after else "", limit=query["limit"] + 1)
     rows, following = page(rows, query["limit"], lambda tariff: (tariff.site,))
-    return {"items": [_present(tariff) for tariff in rows], "next": following}
+    return TariffPage(items=[_present(tariff) for tariff in rows], next=following)
 
 
 @bp.get("/<site>")
-def show_tariff(site: str):
+@operation("Tariffs", "Show the tariff of a site", scopes=(READ,), all_devices=True, errors=(404,))
+def get_tariff(site: Site) -> Tariff:
     with database() as connection:
-        found = get_tariffs(connection, [_known(site)])
+        found = tariffs.get_tariffs(connection, [site])
     if not found:
-        raise _not_found()
+        raise _no_tariff()
     return _present(found[site])
 
 
 @bp.put("/<site>")
-def set_tariff(site: str):
-    if not DEVICE_ID.match(site):
-        raise ValidationError(DEVICE_ID_RULE + ".", "site")
-    body = read_json(request, MAX_BODY_BYTES)
-    try:
-        given = TariffSchema().load(body)
-    except ValidationError as error:
-        raise ValidationError(dict(_by_path(error.normalized_messages()))) from None
+@operation(
+    "Tariffs",
+    "Set the tariff of a site",
+    scopes=(ADMIN,),
+    all_devices=True,
+    body=Body(
+        NewTariffSchema,
+        max_bytes=64 * 1024,
+        examples={"flat": ("One price", {**_NIGHTS, "periods": []}), "nights": ("Cheaper at night", _NIGHTS)},
+    ),
+    answers={200: "Replaced", 201: "Created"},
+)
+def set_tariff(site: Site, body: Mapping[str, Any]) -> tuple[Tariff, int]:
+    """The whole tariff, at once and for all times: energy that was counted before is priced by it as well.
+
+    Periods follow the clock of `timezone`, also on the days on which it is changed.
+    """
     periods = tuple(
-        Period(tuple(day for day in DAYS if day in period["days"]), period["begins"], period["ends"], period["price"])
-        for period in given["periods"]
+        tariffs.Period(
+            tuple(day for day in DAYS if day in period["days"]), period["begins"], period["ends"], period["price"]
+        )
+        for period in body["periods"]
     )
-    tariff = Tariff(site, given["currency"], given["timezone"], given["price"], periods)
+    tariff = tariffs.Tariff(site, body["currency"], body["timezone"], body["price"], periods)
     with database() as connection:
-        is_new = put_tariff(connection, tariff)
+        is_new = tariffs.put_tariff(connection, tariff)
     return _present(tariff), 201 if is_new else 200
 
 
 @bp.delete("/<site>")
-def remove_tariff(site: str):
+@operation(
+    "Tariffs",
+    "Delete the tariff of a site",
+    scopes=(ADMIN,),
+    all_devices=True,
+    errors=(404,),
+    answers={204: "Deleted: the energy of its meters has no cost any more"},
+)
+def delete_tariff(site: Site) -> None:
     with database() as connection:
-        if not delete_tariff(connection, _known(site)):
-            raise _not_found()
-    return "", 204
+        if not tariffs.delete_tariff(connection, site):
+            raise _no_tariff()
 
 
-def _by_path(messages: dict, path: str = "") -> Iterator[tuple[str, list[str]]]:
-    """The errors of fields within fields under one name each, such as `periods.0.from`."""
-    for name, found in messages.items():
-        if isinstance(found, dict):
-            yield from _by_path(found, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", found
-
-
-def present_costs(costs: list[Cost]) -> dict:
-    """Of one currency or, where there are several, of each: what they add up to would be no money."""
-    items = [
-        {
-            "currency": cost.currency,
-            "energyCost": float(to_cents(cost.energy)),
-            "lossCost": float(to_cents(cost.loss)),
-            "acConsumption": float(round(cost.kwh, 6)),
-        }
-        for cost in costs
-    ]
-    only = items[0] if len(items) == 1 else {}
-    return {**{name: only.get(name) for name in ("energyCost", "lossCost", "currency")}, "costs": items}
-
-
-def _known(site: str) -> str:
-    if not DEVICE_ID.match(site):
-        raise _not_found()
-    return site
-
-
-def _not_found() -> ApiError:
+def _no_tariff() -> ApiError:
     return ApiError(404, "This site has no tariff")
-
-
-def _present(tariff: Tariff) -> dict:
-    return {
-        "site": tariff.site,
-        "currency": tariff.currency,
-        "timezone": tariff.timezone,
-        "pricePerKwh": float(tariff.price),
-        "periods": [{**msgspec.to_builtins(period), "pricePerKwh": float(period.price)} for period in tariff.periods],
-    }

@@ -12,18 +12,9 @@ from models.access.bindings import Binding
 from models.access.keyring import KeyRing, KeysUnknown
 from models.access.keys import ADMIN, INGEST, READ
 from webapp.http.errors import ApiError, error_response
+from webapp.http.operations import declared
 from webapp.http.resources import current_resources
 
-PUBLIC = {"service.show_service", "service.show_liveness", "service.show_readiness", "show_openapi"}
-PUBLIC_BLUEPRINTS = {"swagger_ui"}
-# What tells of all devices together is not for a key that may see some.
-OF_ALL_DEVICES = {
-    "service.show_metrics",
-    "tariffs.show_tariffs",
-    "tariffs.show_tariff",
-    "tariffs.set_tariff",
-    "tariffs.remove_tariff",
-}
 # What the chargers say themselves, with the keys by which they post.
 SAID_BY_CHARGERS = {"sessions.begin_session", "sessions.finish_session"}
 
@@ -35,10 +26,8 @@ def init_app(app: Flask) -> None:
 
 @cache
 def scopes_for(endpoint: str, method: str) -> tuple[str, ...]:
-    """The scopes of which a request needs one; none for what is public. What is not named here is for admins."""
+    """The scopes of views without a declaration, of which a request needs one."""
     blueprint = endpoint.rpartition(".")[0]
-    if endpoint in PUBLIC or blueprint in PUBLIC_BLUEPRINTS or method == "OPTIONS":
-        return ()
     if endpoint == "ingest.show_receipt":
         return INGEST, READ
     if blueprint == "ingest":
@@ -63,7 +52,10 @@ def require_devices(*device_ids: str) -> None:
 def _admit() -> Response | None:
     g.key, g.key_id = None, ""
     endpoint = request.endpoint
-    needed = scopes_for(endpoint, request.method) if endpoint else ()
+    if not endpoint or request.method == "OPTIONS":
+        return None
+    operation = declared(endpoint)
+    needed = operation.scopes if operation else scopes_for(endpoint, request.method)
     if not needed or current_resources().settings.auth == "off":
         return None
     text = sent_key(request.environ)
@@ -79,8 +71,8 @@ def _admit() -> Response | None:
     g.key, g.key_id = key, key.id
     if not key.allows(needed):
         raise ApiError(403, f"This key lacks the scope {' or '.join(f'`{scope}`' for scope in needed)}")
-    if key.binding and endpoint in OF_ALL_DEVICES:
-        raise ApiError(403, "This key is bound to some devices; this tells of all")
+    if key.binding and operation and operation.all_devices:
+        raise ApiError(403, "This key is bound to some devices; the answer would cover all")
     return None
 
 

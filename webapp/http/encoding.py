@@ -3,7 +3,12 @@
 from typing import Any
 
 import msgspec
+from flask import Response
 from flask.json.provider import JSONProvider
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, mimetype="application/json")
 
 
 class MsgspecProvider(JSONProvider):

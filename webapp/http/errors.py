@@ -1,29 +1,65 @@
 """One error shape for everything that goes wrong, as the HTTP contract has it."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import psycopg
 import redis
 import structlog
 from circuitbreaker import CircuitBreakerError
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, g, request
 from marshmallow import ValidationError
+from msgspec import UNSET, Meta, UnsetType
 from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable, TokenReused
+from webapp.http.answers import Count, JsonObject, Time
+from webapp.http.encoding import json_response
 
 RETRY_AFTER_SECONDS = 5
 log = structlog.get_logger()
 
+FieldErrors = Annotated[
+    dict[str, list[str]], Meta(description="why, by field; `_schema` for what is wrong with the whole")
+]
+
+
+class RowErrors(JsonObject):
+    """Why one reading of several was refused. The first 100 are listed."""
+
+    index: Annotated[Count, Meta(description="its place among the readings sent, from 0")]
+    errors: FieldErrors
+
+
+class Error(JsonObject):
+    """The shape of every error."""
+
+    status_code: Annotated[int, Meta(ge=400, le=599)]
+    path: str
+    message: Annotated[str, Meta(description="for a person")]
+    timestamp: Time
+    request_id: Annotated[str, Meta(description="as in X-Request-ID; leads to the log")]
+    errors: FieldErrors | list[RowErrors] | UnsetType = UNSET
+    accepted: Annotated[Literal[0], Meta(description="with a list of errors: no reading was accepted")] | UnsetType = (
+        UNSET
+    )
+    rejected: Annotated[int, Meta(ge=1, description="with a list of errors: the number of readings")] | UnsetType = (
+        UNSET
+    )
+
 
 class ApiError(Exception):
-    """An answer other than success: `message` says what was wrong, `errors` where."""
+    """Answers a request with an error. `errors` names what was wrong by field; `extra` goes to `error_response`."""
 
-    def __init__(self, status: int, message: str, errors: Any = None, **extra: Any):
+    def __init__(self, status: int, message: str, errors: Any = UNSET, **extra: Any):
         super().__init__(message)
         self.status, self.message, self.errors, self.extra = status, message, errors, extra
+
+
+def not_found(what: str) -> ApiError:
+    return ApiError(404, f"{what.capitalize()} not found")
 
 
 def init_app(app: Flask) -> None:
@@ -51,29 +87,45 @@ def init_app(app: Flask) -> None:
 
 
 def error_response(
-    status: int, message: str, errors: Any = None, *, reason: str | None = None, **extra: Any
+    status: int,
+    message: str,
+    errors: Any = UNSET,
+    *,
+    reason: str | None = None,
+    shape: type[Error] = Error,
+    **more: Any,
 ) -> Response:
-    """`reason` is for the figures, where the status alone does not tell it (webapp/http/metrics.py)."""
+    """`reason` is the label of the metric, if the status alone is too coarse (webapp/http/metrics.py).
+
+    `more` are the other fields of `shape`.
+    """
     g.refusal = reason
-    body = {
-        "statusCode": status,
-        "path": request.path,
-        "message": message,
-        "timestamp": datetime.now(UTC).replace(microsecond=0),
-        "requestId": g.get("request_id", ""),
-        **extra,
-    }
-    if errors:
-        body["errors"] = errors
-    response = jsonify(body)
-    response.status_code = status
+    body = shape(
+        status_code=status,
+        path=request.path,
+        message=message,
+        timestamp=datetime.now(UTC).replace(microsecond=0),
+        request_id=g.get("request_id", ""),
+        errors=errors,
+        **more,
+    )
+    response = json_response(body, status)
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 
 
 def _invalid(error: ValidationError) -> Response:
-    return error_response(422, "Validation failed", error.normalized_messages())
+    return error_response(422, "Validation failed", dict(_by_path(error.normalized_messages())))
+
+
+def _by_path(messages: dict, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """The errors of nested fields under one name each, such as `periods.0.from`."""
+    for name, found in messages.items():
+        if isinstance(found, dict):
+            yield from _by_path(found, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", found
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -92,37 +92,6 @@ SHARED = {
 IMPLAUSIBLE = said(COUNT, "readings that claim more energy than their device's `ratedPowerKw` allows; they count 0")
 NET_KWH = {"type": "number", "description": "kWh; below 0 where a cumulative register only went back a little"}
 
-_FIELD_ERRORS = {
-    "type": "object",
-    "description": "why, by field; `_schema` for what is wrong with the whole",
-    "additionalProperties": {"type": "array", "items": TEXT},
-}
-_ERROR = {
-    "statusCode": {"type": "integer", "minimum": 400, "maximum": 599},
-    "path": TEXT,
-    "message": said(TEXT, "for a person"),
-    "timestamp": TIME,
-    "requestId": said(TEXT, "as in X-Request-ID; leads to the log"),
-    "errors": {"anyOf": [schema("FieldErrors"), {"type": "array", "items": schema("RowErrors")}]},
-}
-_CHECK = record(
-    "What was found of one part.",
-    {
-        "ok": {"type": ["boolean", "null"], "description": "null: can't be told, as another part is away"},
-        "detail": said(TEXT, "for a person"),
-        "figures": {
-            "type": "object",
-            "description": "for a program; units are in the names",
-            "additionalProperties": {"type": ["number", "string"]},
-        },
-    },
-)
-_PARTS = (
-    "postgres", "migrations", "partitions", "redis", "durability", "backlog", "drain", "stream", "beat", "workers",
-    "rollups",
-)  # fmt: skip
-_CHECKS = {name: schema("Check") for name in _PARTS}
-
 
 def schemas(settings: Settings) -> dict[str, dict]:
     online = {
@@ -162,20 +131,6 @@ def schemas(settings: Settings) -> dict[str, dict]:
                 "receipt": RECEIPT["example"],
             }
         },
-        "RowErrors": record(
-            "Why one reading of several was refused. The first 100 are listed.",
-            {"index": said(COUNT, "its place among the readings sent, from 0"), "errors": schema("FieldErrors")},
-        ),
-        "FieldErrors": _FIELD_ERRORS,
-        "Error": record(
-            "Whatever went wrong.",
-            {
-                **_ERROR,
-                "accepted": {"type": "integer", "const": 0, "description": "with a list of errors: nothing was taken"},
-                "rejected": {"type": "integer", "minimum": 1, "description": "with a list of errors: how many"},
-            },
-            optional=("errors", "accepted", "rejected"),
-        ),
         "ReceiptState": record(
             "What became of what a request put into the stream.",
             {
@@ -211,19 +166,6 @@ def schemas(settings: Settings) -> dict[str, dict]:
                 "meterId": METER_ID,
                 "from": said(or_null(TIME), "null: always"),
                 "to": said(or_null(TIME), "null: until told otherwise"),
-            },
-        ),
-        "Check": _CHECK,
-        "Ready": record(
-            "All parts work.",
-            {"status": {"type": "string", "const": "ready"}, "checks": record("Each part by name.", _CHECKS)},
-        ),
-        "NotReady": record(
-            "An error that also says how each part is.",
-            {
-                **_ERROR,
-                "errors": schema("FieldErrors"),
-                "checks": record("Each part by name.", _CHECKS),
             },
         ),
     }

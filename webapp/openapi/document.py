@@ -1,109 +1,148 @@
-"""The document put together: what the service is, its components, its operations."""
+"""The OpenAPI document, put together from the routes of an application and the declarations of their views."""
 
-from itertools import chain
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from apispec import APISpec
+from flask import Flask
 
 from models.settings import Settings
 from models.version import VERSION
-from webapp.openapi import (
-    alerts,
-    analytics,
-    answers,
-    components,
-    device_settings,
-    devices,
-    exports,
-    fleet,
-    ingest,
-    mapping,
-    series,
-    service,
-    sessions,
-    tariffs,
-)
-from webapp.openapi.fields import OPENAPI_VERSION
+from webapp.http.answers import camel_case
+from webapp.http.errors import Error
+from webapp.http.limits import HEADERS as LIMIT_HEADERS
+from webapp.http.operations import Answer, Operation
+from webapp.openapi import legacy, shared
+from webapp.openapi.schemas import Requests, json_type, query_parameters
 
-DESCRIPTION = """\
-Takes in the readings of smart meters (AC side) and electric vehicles (DC side), keeps every one of them, and tells
-what each vehicle does with its energy.
-
-**The answer is a promise:** an accepted reading reaches history, or the dead letters with a reason. It is given
-only after the reading is on disk, in the append-only file of Redis or in Postgres. Any other answer says whether
-anything was taken.
-
-- A request brings an API key, as `Authorization: Bearer <key>` or as `X-API-Key: <key>`. The scopes that an operation
-  needs are named with it; `admin` has them all. A key may be bound to devices: then it posts and reads for no others.
-- Times are ISO 8601 with a zone; answers give them in UTC.
-- Lists come in pages: pass `next` as `cursor` until it is `null`. A cursor is opaque.
-- A reading sent twice does no harm: history keeps both submissions, analytics count that device and instant once,
-  and the last accepted submission wins.
-- Every answer says `Cache-Control: no-store`, and how little a browser may do with it. Pages of another origin may
-  call only where the service was told of that origin.
-- Every answer has an `X-Request-ID`. Every error has the shape `Error`: unknown paths (404) and methods a path
-  does not have (405, with `Allow`) as well.
-"""
-
-SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key; its scopes are named as roles."},
-    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
-}
-
-TAGS = {
-    "Ingest": "Devices send readings here.",
-    "Live state": "The newest reading of each device, and all before it.",
-    "Mapping": "Which meter feeds which vehicle's charger.",
-    "Sessions": "Vehicles that charge, from a start to an end.",
-    "Analytics": "Energy in, energy out, and the battery's temperature.",
-    "Tariffs": "What a kWh costs at each site.",
-    "Alerts": "What a person should look at.",
-    "Service": "The service itself: name, health, figures, this document.",
-}
+_ARGUMENT = re.compile(r"<(?:[^:>]+:)?(\w+)>")
+_SETTING = re.compile(r"{([a-z_]+)}")
 
 
-def build_document(settings: Settings) -> dict:
-    """The OpenAPI document of a service with these settings."""
+def build_document(app: Flask, settings: Settings) -> dict:
+    """The document of an application with all its routes; `settings` fill in the limits that descriptions name."""
+    requests = Requests()
     spec = APISpec(
         title="Energy Ingestion Engine",
         version=VERSION,
-        openapi_version=OPENAPI_VERSION,
-        info={"description": DESCRIPTION},
+        openapi_version="3.1.0",
+        plugins=[requests],
+        info={"description": shared.DESCRIPTION},
         servers=[{"url": "/"}],
-        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        tags=[{"name": name, "description": text} for name, text in shared.TAGS.items()],
     )
-    for name, component in (
-        components.schemas(settings)
-        | device_settings.schemas()
-        | analytics.schemas(settings)
-        | sessions.schemas()
-        | fleet.schemas(settings)
-        | series.schemas()
-        | tariffs.schemas()
-        | alerts.schemas()
-    ).items():
-        spec.components.schema(name, component)
-    for name, component in SECURITY_SCHEMES.items():
-        spec.components.security_scheme(name, component)
-    for name, component in answers.HEADERS.items():
-        spec.components.header(name, component)
-    for name, component in answers.parameters(settings).items():
-        spec.components.parameter(name, component["in"], component)
-    for name, component in answers.errors(settings).items():
-        spec.components.response(name, component)
-    parts = (
-        ingest.operations(settings),
-        devices.operations(),
-        device_settings.operations(),
-        mapping.operations(),
-        sessions.operations(),
-        analytics.operations(),
-        fleet.operations(),
-        series.operations(),
-        tariffs.operations(),
-        alerts.operations(),
-        exports.operations(),
-        service.operations(),
-    )
-    for path, method, operation in chain.from_iterable(parts):
-        spec.path(path, operations={method: operation})
-    return spec.to_dict()
+    for name, scheme in shared.SECURITY_SCHEMES.items():
+        spec.components.security_scheme(name, scheme)
+    for name, header in shared.HEADERS.items():
+        spec.components.header(name, header)
+    for name, parameter in shared.PARAMETERS.items():
+        spec.components.parameter(name, parameter["in"], parameter)
+    for status, error in shared.ERRORS.items():
+        spec.components.response(str(status), _response(spec, error, Error))
+    for path, methods, operation, name in _routes(app):
+        described = _operation(spec, operation, settings)
+        described["operationId"] = name
+        described["parameters"] += query_parameters(requests, operation.query) if operation.query else []
+        spec.path(path, operations=dict.fromkeys(methods, described))
+    legacy.add(spec, settings)
+    return _finish(spec.to_dict(), settings)
+
+
+def _routes(app: Flask) -> Iterator[tuple[str, list[str], Operation, str]]:
+    """The documented paths, each with its methods, its operation and the operation's name."""
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        if isinstance(view, Operation) and view.documented:
+            path = _ARGUMENT.sub(lambda found: "{" + camel_case(found[1]) + "}", rule.rule)
+            methods = sorted(method.lower() for method in (rule.methods or set()) - {"HEAD", "OPTIONS"})
+            yield path, methods, view, camel_case(rule.endpoint.rpartition(".")[2])
+
+
+def _operation(spec: APISpec, operation: Operation, settings: Settings) -> dict[str, Any]:
+    not_bound = "Not for a key that is bound to devices." if operation.all_devices else ""
+    description = f"{operation.description}\n\n{not_bound}".strip()
+    return {
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        **({"description": description} if description else {}),
+        **({"deprecated": True} if operation.deprecated else {}),
+        "parameters": [
+            *(
+                {"name": camel_case(name), "in": "path", "required": True, "schema": json_type(spec, kind)}
+                for name, kind in operation.path.items()
+            ),
+            # apispec makes references of the names of components.
+            *operation.headers,
+            "X-Request-ID",
+        ],
+        **_request_body(operation, settings),
+        "security": [{scheme: [scope]} for scope in operation.scopes for scheme in shared.SECURITY_SCHEMES],
+        "responses": _responses(spec, operation),
+    }
+
+
+def _request_body(operation: Operation, settings: Settings) -> dict[str, Any]:
+    if operation.raw_body:
+        return {"requestBody": operation.raw_body(settings)}
+    if not operation.body:
+        return {}
+    body = operation.body
+    examples = {name: {"summary": summary, "value": value} for name, (summary, value) in body.examples.items()}
+    return {
+        "requestBody": {
+            "required": body.required,
+            "description": f"At most {body.max_bytes} bytes."
+            + ("" if body.required else " It may be left out, which is as good as `{}`."),
+            "content": {"application/json": {"schema": body.schema, "examples": examples}},
+        }
+    }
+
+
+def _responses(spec: APISpec, operation: Operation) -> dict[int, Any]:
+    shared_errors = {500, *operation.errors}
+    shared_errors |= {401, 403, 429, 503} if operation.scopes else set()
+    shared_errors |= {422} if operation.query else set()
+    shared_errors |= {400, 413, 415, 422} if operation.body else set()
+    answers = operation.answers or {200: operation.returns.__doc__}
+    responses: dict[int, Any] = {status: str(status) for status in shared_errors}
+    for status, answer in answers.items():
+        if isinstance(answer, str):
+            answer = Answer(answer)
+        json = answer.body or (Error if status >= 400 else operation.returns if status < 300 else None)
+        limits = LIMIT_HEADERS if operation.scopes and status < 400 else ()
+        responses[status] = _response(spec, answer, json, limits)
+    return dict(sorted(responses.items()))
+
+
+def _response(spec: APISpec, answer: Answer, json: Any, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
+    content = {"application/json": {"schema": json_type(spec, json)}} if json else {}
+    content |= {media_type: {"schema": schema} for media_type, schema in answer.media.items()}
+    names = ("X-Request-ID", *answer.headers, *more_headers)
+    return {
+        "description": answer.description,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+        **({"content": content} if content else {}),
+        **({"links": dict(answer.links)} if answer.links else {}),
+    }
+
+
+def _finish(node: Any, settings: Settings) -> Any:
+    """Settings filled into descriptions, and patterns as ECMA 262 writes them: it has no \\Z, and its $ is the end."""
+    if isinstance(node, Mapping):
+        return {key: _finish_text(key, value, settings) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_finish(child, settings) for child in node]
+    return node
+
+
+def _finish_text(key: str, value: Any, settings: Settings) -> Any:
+    if key == "description" and isinstance(value, str):
+        return _SETTING.sub(lambda found: _plain(getattr(settings, found[1])), value)
+    if key == "pattern" and isinstance(value, str):
+        return value.replace(r"\Z", "$")
+    return _finish(value, settings)
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,155 @@
+"""Operations: views declared together with all that auth, limits and /openapi.json must know of them.
+
+    @bp.put("/<site>")
+    @operation(
+        "Tariffs",
+        "Set the tariff of a site",
+        scopes=(ADMIN,),
+        body=Body(NewTariffSchema, examples={"flat": ("One price", {...})}),
+        answers={200: "Replaced", 201: "Created"},
+    )
+    def set_tariff(site: Site, body: dict) -> tuple[Tariff, int]:
+        ...
+        return Tariff(...), 201
+
+- The function's name is the operationId, in camelCase. Its docstring, if any, is the description that clients read.
+- The arguments from the path are described by their annotations. A value that does not fit is answered 404, or 422 to
+  a PUT.
+- `query` and `body` are marshmallow schemas. What they load is passed to the view as `query` and `body`; what they
+  refuse is answered 422.
+- A view returns a JsonObject (webapp/http/answers.py); or one with a status; or None, which is 204; or a Response, for
+  what is not JSON. The JSON of its return annotation is documented for each status below 300.
+- `answers` describes statuses, in words or with an Answer. Left out, it is 200 with the docstring of the type returned.
+  A status of 400 and above has the shape Error.
+- `errors` adds shared errors to those that follow from the rest: 401, 403, 429 and 503 with scopes, 422 with a query,
+  400, 413, 415 and 422 with a body, and 500 always.
+- `scopes`: a key needs one of them; `admin` has them all. PUBLIC needs no key. `all_devices`: the answer covers all
+  devices, and is not for a key that is bound to some. `counts_readings`: a key's limit counts the readings of the
+  request (webapp/ingest), not the request.
+
+The description of an operation, a field or an answer may name a setting, as `{heartbeat_seconds}`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from flask import Response, current_app, request
+from marshmallow import Schema, ValidationError
+from werkzeug.wrappers import Response as AnyResponse
+
+from webapp.http.answers import camel_case
+from webapp.http.bodies import read_json
+from webapp.http.encoding import json_response
+from webapp.http.errors import not_found
+from webapp.http.fields import DEVICE_ID_RULE
+
+PUBLIC: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One status of an operation.
+
+    `body`: the type of its JSON, if not that of the return annotation. `media`: the JSON Schemas of other media types.
+    """
+
+    description: str
+    body: Any = None
+    media: Mapping[str, dict] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
+    links: Mapping[str, dict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A JSON object that `schema` loads. If it is not `required`, no body is as good as {}."""
+
+    schema: type[Schema]
+    examples: Mapping[str, tuple[str, Any]]  # by name: a summary and the value
+    max_bytes: int = 16 * 1024
+    required: bool = True
+
+
+@dataclass(eq=False)
+class Operation:
+    """A view as Flask calls it, with its declaration. Made by `operation`."""
+
+    view: Callable[..., Any]
+    tag: str
+    summary: str
+    scopes: tuple[str, ...]
+    all_devices: bool = False
+    counts_readings: bool = False
+    query: type[Schema] | None = None
+    body: Body | None = None
+    answers: Mapping[int, str | Answer] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+    headers: tuple[str, ...] = ()  # the shared header parameters that it reads, by name
+    raw_body: Callable[..., dict] | None = None  # the requestBody of a view that reads it by itself, by the settings
+    deprecated: bool = False
+    documented: bool = True
+    path: Mapping[str, Any] = field(init=False)  # types of the arguments from the path
+    description: str = field(init=False)
+    returns: Any = field(init=False)  # type of the JSON returned; None: no JSON
+
+    def __post_init__(self) -> None:
+        update_wrapper(self, self.view)
+        hints = get_type_hints(self.view, include_extras=True)
+        self.returns = _json_type(hints.pop("return", None))
+        self.path = {name: kind for name, kind in hints.items() if name not in ("query", "body")}
+        self.description = inspect.cleandoc(self.view.__doc__ or "")
+        self._query = self.query() if self.query else None
+        self._body = self.body.schema() if self.body else None
+
+    def __call__(self, **values: Any) -> AnyResponse:
+        arguments = {name: _convert(name, values[name], kind) for name, kind in self.path.items() if name in values}
+        if self._query:
+            arguments["query"] = self._query.load(request.args)
+        if self.body and self._body:
+            has_body = self.body.required or request.content_length or request.headers.get("Transfer-Encoding")
+            arguments["body"] = self._body.load(read_json(request, self.body.max_bytes) if has_body else {})
+        return _respond(self.view(**arguments))
+
+
+def operation(
+    tag: str, summary: str, *, scopes: tuple[str, ...], **declaration: Any
+) -> Callable[[Callable[..., Any]], Operation]:
+    """Declares a view; the keywords are the fields of Operation. See the top of this module."""
+    return lambda view: Operation(view, tag, summary, scopes, **declaration)
+
+
+def declared(endpoint: str) -> Operation | None:
+    """The operation behind an endpoint of the current application; None for a view without a declaration."""
+    view = current_app.view_functions[endpoint]
+    return view if isinstance(view, Operation) else None
+
+
+def _convert(name: str, value: str, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError:
+        if request.method == "PUT":
+            raise ValidationError(f"{DEVICE_ID_RULE}.", camel_case(name)) from None
+        raise not_found(name.removesuffix("_id")) from None
+
+
+def _respond(result: Any) -> AnyResponse:
+    if result is None:
+        return Response(status=204)
+    if isinstance(result, AnyResponse):
+        return result
+    return json_response(*result) if isinstance(result, tuple) else json_response(result)
+
+
+def _json_type(annotation: Any) -> Any:
+    """The JSON of a return annotation: without the status in a tuple, and without Responses in a union."""
+    if get_origin(annotation) is tuple:
+        annotation = get_args(annotation)[0]
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    kinds = [kind for kind in kinds if kind not in (None, NoneType, Response, AnyResponse)]
+    return kinds[0] if kinds else None

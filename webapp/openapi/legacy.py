@@ -1,0 +1,52 @@
+"""Operations of views that are not declared yet, and their components."""
+
+from itertools import chain
+
+from apispec import APISpec
+
+from models.settings import Settings
+from webapp.analytics.costs import Cost
+from webapp.openapi import (
+    alerts,
+    analytics,
+    components,
+    device_settings,
+    devices,
+    exports,
+    fleet,
+    ingest,
+    mapping,
+    series,
+    sessions,
+)
+from webapp.openapi.schemas import json_type
+
+
+def add(spec: APISpec, settings: Settings) -> None:
+    found = (
+        components.schemas(settings)
+        | device_settings.schemas()
+        | analytics.schemas(settings)
+        | sessions.schemas()
+        | fleet.schemas(settings)
+        | series.schemas()
+        | alerts.schemas()
+    )
+    json_type(spec, Cost)
+    for name, component in found.items():
+        if name not in spec.components.schemas:
+            spec.components.schema(name, component)
+    parts = (
+        ingest.operations(settings),
+        devices.operations(),
+        device_settings.operations(),
+        mapping.operations(),
+        sessions.operations(),
+        analytics.operations(),
+        fleet.operations(),
+        series.operations(),
+        alerts.operations(),
+        exports.operations(),
+    )
+    for path, method, operation in chain.from_iterable(parts):
+        spec.path(path, operations={method: operation})

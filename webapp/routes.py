@@ -1,0 +1,32 @@
+"""Every route of the service."""
+
+from flask import Flask
+
+from webapp import alerts, exports, openapi, service
+from webapp.analytics import fleet, performance, series, sessions, tariffs
+from webapp.devices import live, mapping
+from webapp.devices import settings as device_settings
+from webapp.ingest import views as ingest
+
+# In the order of the OpenAPI document.
+BLUEPRINTS = (
+    ingest.bp,
+    live.bp,
+    device_settings.bp,
+    mapping.bp,
+    sessions.bp,
+    performance.bp,
+    fleet.bp,
+    series.bp,
+    tariffs.bp,
+    alerts.bp,
+    exports.bp,
+    service.bp,
+    openapi.bp,
+    openapi.swagger_ui,
+)
+
+
+def register_routes(app: Flask) -> None:
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
