@@ -5,18 +5,23 @@ repeats and corrections too, in an order that is free: day by day (UTC), and wit
 stored; of devices that are named, device by device in the order of time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Timer
+from typing import Any
 
 import psycopg
+from psycopg.rows import scalar_row
+from sqlalchemy import ARRAY, Text, any_, func, literal, literal_column, select
 
-from models.access.bindings import Binding, bound_to
+from models.access.bindings import Binding, binding_values, within_binding
 from models.database import CONNECT_SECONDS, connection_options
 from models.readings import Kind
+from models.schema import metadata
 from models.settings import Settings
+from models.sql import one, render, where
 
 BLOCK_BYTES = 256 * 1024
 # A backend whose statement should have ended so long ago is terminated.
@@ -24,7 +29,7 @@ PATIENCE_SECONDS = 5
 _ROLE = "export"
 _APPLICATION = f"energy-{_ROLE}"
 # Fixed width, to the microsecond, and faster than what can be made of the text of a time. The session is in UTC.
-_RFC3339 = """to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_RFC3339 = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 # One process and no scan that joins another's half-way: the order is that of the table, and ingest keeps its cores.
 _SESSION = "-c synchronize_seqscans=off -c max_parallel_workers_per_gather=0 -c default_transaction_read_only=on"
 
@@ -66,21 +71,18 @@ def export_connection(settings: Settings) -> Iterator[psycopg.Connection]:
 
 
 def estimate_rows(connection: psycopg.Connection, selection: Selection) -> int:
-    """About how many readings that will be: what the planner makes of the partitions' statistics."""
-    query, values = _query(selection, [selection.kind.device_column])
-    (plan,) = connection.execute(f"explain (format json) {query}", values).fetchone()
-    return plan[0]["Plan"]["Plan Rows"]
+    """About how many readings there will be: the planner's estimate from the partitions' statistics."""
+    query, values = _query(selection)
+    plans = one(connection.cursor(row_factory=scalar_row).execute(f"explain (format json) {query}", values))
+    return plans[0]["Plan"]["Plan Rows"]
 
 
-def copy_csv(connection: psycopg.Connection, selection: Selection, *, header: bool) -> Iterator[bytes]:
+def copy_csv(connection: psycopg.Connection, selection: Selection, *, header: bool) -> Generator[bytes]:
     """CSV in blocks of whole lines; times are RFC 3339 in UTC, an unknown value is empty.
 
-    Closed before its end it cancels the query. Raises psycopg.OperationalError, at any block.
+    Closed early, it cancels the query. Raises psycopg.OperationalError, at any block.
     """
-    column = selection.kind.device_column
-    times = (_RFC3339.format("recorded_at"), _RFC3339.format("received_at"))
-    shown = zip((column, *times, *selection.kind.value_columns), selection.columns, strict=True)
-    query, values = _query(selection, [f'{expression} as "{name}"' for expression, name in shown])
+    query, values = _query(selection)
     with (
         connection.cursor() as cursor,
         cursor.copy(f"copy ({query}) to stdout (format csv, header {header})", values) as lines,
@@ -95,19 +97,23 @@ def copy_csv(connection: psycopg.Connection, selection: Selection, *, header: bo
             yield bytes(block)
 
 
-def _query(selection: Selection, expressions: list[str]) -> tuple[str, list]:
-    column = selection.kind.device_column
-    where, values = bound_to(column, selection.binding)
-    where += ["recorded_at >= %s", "recorded_at < %s"]
-    values += [selection.start, selection.end]
-    order = ""
+def _query(selection: Selection) -> tuple[str, dict[str, Any]]:
+    """The text of the select and its values; its columns are those of `selection.columns`."""
+    history = metadata.tables[selection.kind.history].c
+    device = history[selection.kind.device_column]
+    times = [func.to_char(time, literal_column(_RFC3339)) for time in (history.recorded_at, history.received_at)]
+    columns = (device, *times, *(history[name] for name in selection.kind.value_columns))
+    statement = select(*(column.label(name) for column, name in zip(columns, selection.columns, strict=True))).where(
+        history.recorded_at >= selection.start,
+        history.recorded_at < selection.end,
+        where(within_binding(device), binding_values(selection.binding)),
+    )
     if selection.device_ids:
         # Index: {kind}_readings_history_covering, in its own order.
-        where.append(f"{column} = any(%s)")
-        values.append(sorted(set(selection.device_ids)))
-        order = f"order by {column}, recorded_at, received_at"
-    query = f"select {', '.join(expressions)} from {selection.kind.history} where {' and '.join(where)} {order}"
-    return query, values
+        ids = literal(sorted(set(selection.device_ids)), ARRAY(Text))
+        statement = statement.where(device == any_(ids)).order_by(device, history.recorded_at, history.received_at)
+    text, constants = render(statement)
+    return text, constants | binding_values(selection.binding)
 
 
 def _terminate(settings: Settings, pid: int) -> None:

@@ -3,10 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import psycopg
-from psycopg.rows import dict_row
 
 from models.database import is_permanent
 from models.readings import METER, VEHICLE, Kind
@@ -91,40 +89,3 @@ def _copy(connection, kind: Kind, rows: Sequence[Row]) -> None:
         copy.set_types(COPY_TYPES[kind.name])
         for row in rows:
             copy.write_row(row)
-
-
-def list_history(
-    connection: psycopg.Connection,
-    kind: Kind,
-    device_id: str,
-    *,
-    limit: int,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    after: tuple[datetime, datetime] | None = None,
-) -> list[dict]:
-    """Up to `limit` readings of the device in [start, end), newest first, from the one behind `after` on.
-
-    `after` is the (recorded_at, received_at) of the last one seen. Index: {kind}_readings_history_covering,
-    backwards; the partitions from the newest on, and no further than the limit.
-    """
-    where, values = [f"{kind.device_column} = %s"], [device_id]
-    if start is not None:
-        where.append("recorded_at >= %s")
-        values.append(start)
-    if end is not None:
-        where.append("recorded_at < %s")
-        values.append(end)
-    if after is not None:
-        # The first condition prunes partitions and bounds the scan, the second finds the place within it.
-        where += ["recorded_at <= %s", "(recorded_at, received_at) < (%s, %s)"]
-        values += [after[0], *after]
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            f"""select {", ".join(kind.columns)} from {kind.history} where {" and ".join(where)}
-                order by recorded_at desc, received_at desc limit %s""",
-            [*values, limit],
-        )
-        .fetchall()
-    )

@@ -5,16 +5,11 @@ state of charge is that of the newest reading that told one.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 import psycopg
-from psycopg.rows import dict_row
 
-from models.access.bindings import Binding, bound_to
 from models.readings import METER, VEHICLE, Kind
 from models.storage.history import Row
-
-# ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 # From so many devices on they are copied into a temporary table: of 10,000 that takes half as long as arrays do. It
 # takes a millisecond more of a few, and batches of a few are many.
@@ -127,49 +122,3 @@ def _newest(rows: Iterable[Row]) -> dict[str, Row]:
 
 def _columns(rows: Iterable[tuple]) -> list[list]:
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-# ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def get_live(connection: psycopg.Connection, kind: Kind, device_id: str) -> dict | None:
-    """The device's live row, by primary key; None for a device that was never heard."""
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(f"select * from {kind.live} where {kind.device_column} = %s", [device_id])
-        .fetchone()
-    )
-
-
-def list_live(
-    connection: psycopg.Connection,
-    kind: Kind,
-    *,
-    after: str,
-    limit: int,
-    binding: Binding | None = None,
-    heard_since: datetime | None = None,
-    silent_since: datetime | None = None,
-) -> list[dict]:
-    """Up to `limit` live rows in the order of their ids, from the one after `after` on, by primary key.
-
-    `heard_since` keeps the devices whose newest reading is from then or later, `silent_since` the others;
-    `binding` the devices it covers.
-    """
-    where, values = bound_to(kind.device_column, binding)
-    where.append(f"{kind.device_column} > %s")
-    values.append(after)
-    if heard_since is not None:
-        where.append("recorded_at >= %s")
-        values.append(heard_since)
-    if silent_since is not None:
-        where.append("recorded_at < %s")
-        values.append(silent_since)
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            f"select * from {kind.live} where {' and '.join(where)} order by {kind.device_column} limit %s",
-            [*values, limit],
-        )
-        .fetchall()
-    )

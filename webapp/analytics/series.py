@@ -12,7 +12,7 @@ from models.analytics.energy.buckets import BUCKETS, MAX_BUCKETS, TooManyBuckets
 from models.analytics.energy.series import Bucket, get_series
 from models.devices.settings import get_device
 from models.readings import METER, VEHICLE, Kind
-from models.storage.live import get_live
+from models.storage.stored_readings import get_live
 from webapp.analytics.zones import IsZone
 from webapp.devices.live import KINDS_IN_PATHS
 from webapp.http.auth import require_devices

@@ -17,8 +17,7 @@ from psycopg_pool import PoolTimeout
 from models.devices.mapping import get_feeding_meters
 from models.devices.settings import Device, get_devices
 from models.readings import METER, VEHICLE, Kind
-from models.storage.history import list_history
-from models.storage.live import get_live, list_live
+from models.storage.stored_readings import StoredReading, get_live, list_history, list_live
 from webapp.http.auth import binding, require_devices
 from webapp.http.errors import ApiError
 from webapp.http.fields import DEVICE_ID, PageSchema, WindowSchema
@@ -66,10 +65,10 @@ def list_devices(kind: Kind):
             after=after[0] if after else "",
             limit=query["limit"] + 1,
             binding=binding(),
-            heard_since=boundary if query["online"] is True else None,
+            seen_since=boundary if query["online"] is True else None,
             silent_since=boundary if query["online"] is False else None,
         )
-        rows, following = page(rows, query["limit"], lambda row: (row[kind.device_column],))
+        rows, following = page(rows, query["limit"], lambda row: (row.device_id,))
         items = _present(connection, kind, rows, now)
     return {"items": items, "next": following}
 
@@ -94,7 +93,7 @@ def show_history(kind: Kind, device_id: str):
             return _csv(kind, device_id, window, query["limit"])
         limit = query["limit"] or DEFAULT_HISTORY_LIMIT
         rows = list_history(connection, kind, device_id, limit=limit + 1, **window)
-    rows, following = page(rows, limit, lambda row: (row["recorded_at"], row["received_at"]))
+    rows, following = page(rows, limit, lambda row: (row.recorded_at, row.received_at))
     return {"items": [_reading(kind, row) for row in rows], "next": following}
 
 
@@ -120,26 +119,26 @@ def _not_found(kind: Kind) -> ApiError:
     return ApiError(404, f"{kind.name.capitalize()} not found")
 
 
-def _reading(kind: Kind, row: dict) -> dict:
+def _reading(kind: Kind, row: StoredReading) -> dict:
     return {
-        kind.device_field: row[kind.device_column],
-        "timestamp": row["recorded_at"],
-        "receivedAt": row["received_at"],
-        **{name: row[column] for name, column in zip(kind.value_fields, kind.value_columns, strict=True)},
+        kind.device_field: row.device_id,
+        "timestamp": row.recorded_at,
+        "receivedAt": row.received_at,
+        **{name: getattr(row, column) for name, column in zip(kind.value_fields, kind.value_columns, strict=True)},
     }
 
 
-def _present(connection, kind: Kind, rows: list[dict], now: datetime) -> list[dict]:
-    meters = get_feeding_meters(connection, [row["vehicle_id"] for row in rows], now) if kind is VEHICLE else {}
-    settings = get_devices(connection, kind, [row[kind.device_column] for row in rows])
+def _present(connection, kind: Kind, rows: list[StoredReading], now: datetime) -> list[dict]:
+    meters = get_feeding_meters(connection, [row.device_id for row in rows], now) if kind is VEHICLE else {}
+    settings = get_devices(connection, kind, [row.device_id for row in rows])
     boundary = now - _offline_after()
     return [
         {
             **_reading(kind, row),
-            "lastSeen": row["recorded_at"],
-            "online": row["recorded_at"] >= boundary,
-            **present_settings(settings[row[kind.device_column]]),
-            **({"meters": meters.get(row["vehicle_id"], [])} if kind is VEHICLE else {}),
+            "lastSeen": row.recorded_at,
+            "online": row.recorded_at >= boundary,
+            **present_settings(settings[row.device_id]),
+            **({"meters": meters.get(row.device_id, [])} if kind is VEHICLE else {}),
         }
         for row in rows
     ]
@@ -189,16 +188,16 @@ def _csv(kind: Kind, device_id: str, window: dict, limit: int | None) -> Respons
     )
 
 
-def _history_rows(kind: Kind, device_id: str, start, end, after) -> Iterator[dict]:
+def _history_rows(kind: Kind, device_id: str, start, end, after) -> Iterator[StoredReading]:
     while True:
         rows = _history_page(kind, device_id, start, end, after)
         yield from rows
         if len(rows) < CSV_PAGE:
             return
-        after = (rows[-1]["recorded_at"], rows[-1]["received_at"])
+        after = (rows[-1].recorded_at, rows[-1].received_at)
 
 
-def _history_page(kind: Kind, device_id: str, start, end, after) -> list[dict]:
+def _history_page(kind: Kind, device_id: str, start, end, after) -> list[StoredReading]:
     """One page; a database that is gone for a moment is waited for."""
     give_up_at = time.monotonic() + EXPORT_PATIENCE_SECONDS
     while True:

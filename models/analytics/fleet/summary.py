@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg.rows import class_row, dict_row
 
-from models.access.bindings import Binding, bound_to
+from models.access.bindings import Binding, binding_sql, binding_values
 from models.readings import KINDS
 
 WORST = 10
@@ -38,26 +38,18 @@ class FleetQuery:
 
     @property
     def values(self) -> dict:
-        _, values = self._bound
         return {
             "start": self.window.start,
             "end": self.window.end,
             "seconds": (self.window.end - self.window.start).total_seconds(),
             "threshold": self.threshold,
             "heartbeat_seconds": self.heartbeat_seconds,
-            **values,
+            **binding_values(self.binding),
         }
 
     def bound(self, column: str) -> str:
         """SQL: the device is one that may be seen."""
-        return self._bound[0].format(column=column)
-
-    @property
-    def _bound(self) -> tuple[str, dict]:
-        conditions, values = bound_to("{column}", self.binding)
-        names = [f"bound_{place}" for place in range(len(values))]
-        where = " and ".join(["true", *conditions]) % tuple(f"%({name})s" for name in names)
-        return where, dict(zip(names, values, strict=True))
+        return binding_sql(column, self.binding)
 
 
 @dataclass(frozen=True)
