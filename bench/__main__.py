@@ -17,7 +17,7 @@ from bench.figures import FIGURES, QUICK, title
 from bench.measured import Value
 from bench.ratios import ratios
 from bench.watch import OTHERS, cpu_shares, usage
-from webapp.commands.output import console, progress
+from loadtool.terminal import console, progress
 
 RESULTS = Path(__file__).parent / "results"
 # Three fleet days, a copy of one without the covering index, logs: what the disk must have room for.

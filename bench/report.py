@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.measured import Value, number
-from webapp.commands.output import new_table
+from loadtool.terminal import new_table
 
 # Of a core: what other programs may take without being mentioned.
 DISTURBING = 0.15

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from loadtool.client import Answer, Api, Unreachable, clients_option, key_option, url_option, vehicle_path
+from loadtool.api import Answer, Api, Unreachable, clients_option, key_option, url_option, vehicle_path
 from loadtool.sending import Batch, Sending
-from webapp.commands.output import print_table
+from loadtool.terminal import print_table
 
 MAX_BATCH = 10_000  # readings a request, by the contract
 BATTERY_TEMP = 25.0  # °C

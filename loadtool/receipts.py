@@ -4,7 +4,7 @@ from bisect import insort
 from threading import Lock
 from typing import NamedTuple
 
-from loadtool.client import Api, Unreachable
+from loadtool.api import Api, Unreachable
 
 
 class _Entry(NamedTuple):

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import click
 
-from loadtool.client import Api, Unreachable
+from loadtool.api import Api, Unreachable
 from loadtool.receipts import Receipts
-from webapp.commands.output import print_table, progress
+from loadtool.terminal import print_table, progress
 
 LOOK_SECONDS = 0.25  # between two looks at what is stored
 

@@ -4,13 +4,13 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import click
 
-from loadtool.client import Answer, Api, Unreachable, key_option, url_option, vehicle_path
-from loadtool.synthetic_fleet import MINUTES_A_DAY, Vehicle, fleet
-from webapp.commands.output import progress
-from webapp.http.fields import QueryTimestamp
+from loadtool.api import Answer, Api, Unreachable, key_option, url_option, vehicle_path
+from loadtool.fleet import MINUTES_A_DAY, Vehicle, fleet
+from loadtool.terminal import progress
 
 READINGS_PER_REQUEST = 5_000
 # Waiting for these is over some day; any other refusal would be the same tomorrow.
@@ -98,7 +98,7 @@ class Simulation:
             if heard is None:
                 pair = {"vehicleId": vehicle.vehicle_id, "meterId": vehicle.meter_id}
                 self._api.post("/v1/analytics/vehicle-mapping", pair)
-            last = QueryTimestamp().deserialize(heard.body["lastSeen"]).timestamp() if heard else -60
+            last = datetime.fromisoformat(heard.body["lastSeen"]).timestamp() if heard else -60
             self.next_minute[vehicle] = int(last // 60) + 1
 
     def catch_up(self, now: int) -> int:

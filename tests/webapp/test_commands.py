@@ -15,10 +15,10 @@ import psycopg
 import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from loadtool.client import Api
+from loadtool.api import Api
+from loadtool.fleet import MINUTES_A_DAY, Vehicle, fleet
 from loadtool.receipts import Receipts
 from loadtool.simulate import Patient, Simulation
-from loadtool.synthetic_fleet import MINUTES_A_DAY, Vehicle, fleet
 from models.readings import Entry, MeterReading, encode_entry, to_datetime, to_microseconds
 from models.storage import replay as replays
 from models.storage.dead_letters import DeadLetter, store_dead_letters
@@ -290,7 +290,7 @@ NOW = int(datetime.now(UTC).timestamp() // 60)
 
 def test_a_simulated_minute_is_the_same_on_every_machine_and_in_every_order():
     program = """if True:
-        from loadtool.synthetic_fleet import Vehicle
+        from loadtool.fleet import Vehicle
         for minute in (29_000_700, 29_000_000, 29_000_700): print(Vehicle(3).readings(minute))"""
     seeds = [
         subprocess.run(

@@ -2,10 +2,10 @@
 
 import click
 
+from loadtool.terminal import print_table
 from models.alerts.lifecycle import KINDS, OPEN, OVER, STATES, acknowledge, list_alerts, shown
 from webapp.alerts import MAX_NOTE_LENGTH
 from webapp.commands.database import database
-from webapp.commands.output import print_table
 
 
 @click.group()

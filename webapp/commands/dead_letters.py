@@ -3,10 +3,10 @@
 import click
 import msgspec
 
+from loadtool.terminal import print_table, progress
 from models.storage.dead_letters import get_dead_letter, list_dead_letters
 from models.storage.replay import count_replayable, replay_batch
 from webapp.commands.database import database
-from webapp.commands.output import print_table, progress
 
 
 @click.group("dead-letters")

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 from marshmallow import Schema, ValidationError, fields, validate
 
+from loadtool.terminal import print_table, progress
 from models.devices.settings import list_devices, set_device
 from models.readings import KINDS
 from webapp.commands.csv_lines import read_lines, refuse
 from webapp.commands.database import database
-from webapp.commands.output import print_table, progress
 from webapp.devices.live import present_settings
 from webapp.devices.settings import DeviceSettingsSchema
 from webapp.http.fields import device_id

@@ -5,11 +5,12 @@ import msgspec
 from flask.helpers import get_debug_flag
 from rich.text import Text
 
+from loadtool.terminal import console, new_table
 from models.health.checks import Verdict
 from models.health.doctor import Finding, examine, is_healthy
 from models.health.snapshot import take_close_snapshot
 from webapp.commands.database import settings_or_exit
-from webapp.commands.output import MARKS, console, new_table
+from webapp.commands.verdicts import SYMBOLS
 
 
 @click.command()
@@ -45,7 +46,7 @@ def _print(findings: list[Finding]) -> None:
         told = Text.assemble((finding.check.detail, "bold"), f"\n{finding.remedy.why}")
         if finding.check.verdict in (Verdict.WRONG, Verdict.WARNING):
             told.append(f"\nmend: {finding.remedy.mend}")
-        table.add_row(MARKS[finding.check.verdict], finding.name, told)
+        table.add_row(SYMBOLS[finding.check.verdict], finding.name, told)
     console().print(table)
     counted = {verdict: sum(finding.check.verdict is verdict for finding in findings) for verdict in Verdict}
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count))

@@ -10,11 +10,11 @@ import click
 import psycopg
 from marshmallow import ValidationError
 
+from loadtool.terminal import Show, progress
 from models.exports.csv_copy import Selection, copy_csv, estimate_rows, export_connection
 from models.exports.parquet import to_parquet
 from models.readings import KINDS
 from webapp.commands.database import settings_or_exit
-from webapp.commands.output import Show, progress
 from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, AnalyticsWindowSchema, Timestamp
 
 MIB = 1024 * 1024

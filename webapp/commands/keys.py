@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from loadtool.terminal import print_table
 from models.access.keys import SCOPES, KeyNotUsable, Rights, create_key, list_keys, revoke_key, rotate_key, split_key
 from webapp.commands.database import database
-from webapp.commands.output import print_table
 from webapp.http.fields import DEVICE_ID
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from loadtool.terminal import progress
 from models.devices.mapping import EndsTooEarly, map_vehicle, refresh_statistics
 from webapp.commands.csv_lines import BadLine, read_lines, refuse
 from webapp.commands.database import database
-from webapp.commands.output import progress
 from webapp.devices.mapping import MappingSchema
 
 REQUIRED = ("vehicleId", "meterId")

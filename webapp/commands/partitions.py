@@ -2,9 +2,9 @@
 
 import click
 
+from loadtool.terminal import print_table
 from models.storage import partitions as days
 from webapp.commands.database import database
-from webapp.commands.output import print_table
 
 MIB = 1024 * 1024
 

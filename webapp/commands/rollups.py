@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import click
 
+from loadtool.terminal import progress
 from models.analytics.rollups import watermark as hourly
 from webapp.commands.database import database
-from webapp.commands.output import progress
 
 
 class Moment(click.ParamType):

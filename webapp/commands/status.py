@@ -12,13 +12,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from loadtool.terminal import console, new_table
 from models.health.checks import Check
 from models.health.readiness import check_readiness, failed_checks
 from models.health.snapshot import take_close_snapshot
 from models.health.status import MANY_DEAD_LETTERS, RATE_SECONDS, collect_figures
 from models.settings import Settings
 from webapp.commands.database import settings_or_exit
-from webapp.commands.output import MARKS, console, new_table
+from webapp.commands.verdicts import SYMBOLS
 
 MIB = 1024 * 1024
 
@@ -90,13 +91,13 @@ def _render(found: dict, *, short: bool = False) -> RenderableType:
 def _checks(checks: dict[str, Check]) -> RenderableType:
     table = new_table("", "part", "found")
     for name, check in checks.items():
-        table.add_row(MARKS[check.verdict], name, Text(check.detail))
+        table.add_row(SYMBOLS[check.verdict], name, Text(check.detail))
     return table
 
 
 def _short_checks(checks: dict[str, Check]) -> RenderableType:
     marks = Text("  ").join(
-        Text.assemble(MARKS[check.verdict], f"\N{NO-BREAK SPACE}{name}") for name, check in checks.items()
+        Text.assemble(SYMBOLS[check.verdict], f"\N{NO-BREAK SPACE}{name}") for name, check in checks.items()
     )
     return Group(marks, *(Text(f"{name}: {detail}", "red") for name, detail in failed_checks(checks).items()))
 

@@ -1,4 +1,4 @@
-"""What the commands print: bars on a terminal, plain lines into a file or a log, tables everywhere."""
+"""Progress bars on a terminal, plain lines in a file or a log, and tables in both."""
 
 import sys
 import time
@@ -12,18 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from models.health.checks import Verdict
-
 PLAIN_LINE_SECONDS = 5.0
 PLAIN_WIDTH = 160  # characters of a table that nobody's window bounds
-
-# Beside each check.
-MARKS = {
-    Verdict.GOOD: Text("✓", "green"),
-    Verdict.WARNING: Text("!", "yellow"),
-    Verdict.WRONG: Text("✗", "bold red"),
-    Verdict.UNKNOWN: Text("?", "dim"),
-}
 
 Show = Callable[..., None]
 
