@@ -1,6 +1,8 @@
 """Rules of the layout that import-linter and ruff do not check. The layers are contracts in pyproject.toml."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,42 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def layers_in_contracts() -> dict[str, list[set[str]]]:
+    """Each package's rooms by layer, the highest first, from the contracts in pyproject.toml."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    found = {}
+    for contract in contracts:
+        if contract["type"] == "layers":
+            layers = [{name.strip() for name in layer.split("|")} for layer in contract["layers"]]
+            package = contract.get("containers", [""])[0]
+            if not package and all("." in name for layer in layers for name in layer):
+                package = next(iter(layers[0])).split(".")[0]
+            found[package] = [{name.removeprefix(f"{package}.") for name in layer} for layer in layers]
+    return found
+
+
+def layers_in_picture() -> dict[str, list[set[str]]]:
+    """The same from the first picture of docs/architecture.md."""
+    picture = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)[1]
+    drawn = re.findall(r"subgraph (\w+)\n(.*?)\n  end", picture, re.DOTALL)
+    return {name: [set(row.split(" · ")) for row in re.findall(r'\["(.*?)"\]', body)] for name, body in drawn}
+
+
+@pytest.mark.parametrize("package", ["models", "webapp"])
+def test_the_picture_of_the_rooms_is_that_of_the_contracts(package):
+    assert layers_in_picture()[package] == layers_in_contracts()[package]
+
+
+@pytest.mark.parametrize("package", ["models", "webapp"])
+def test_every_room_has_a_layer(package):
+    """A room without a layer could import everything."""
+    placed = {name.split(".")[0] for layer in layers_in_contracts()[package] for name in layer}
+    there = {
+        path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert there - {"__init__"} == placed
 
 
 def test_migrations_import_nothing_of_the_programs():

@@ -1,13 +1,16 @@
-"""The documents agree with the code, and their links lead somewhere."""
+"""The documents agree with the code, and the links and paths in them exist."""
 
+import ast
+import io
 import re
 import subprocess
+import tokenize
 from pathlib import Path
 
 import pytest
 
 from deploy import settings_page
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 def test_the_settings_page_is_made_from_the_declarations():
@@ -24,18 +27,18 @@ def test_variables_that_the_page_adds_are_read_somewhere():
         assert f'"{name}"' in code
 
 
-def documents() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+def listed(*patterns: str) -> list[Path]:
+    """The repository's files of these patterns, also those not committed yet."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in found.stdout.splitlines() if (ROOT / name).exists()]
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", listed("*.md"), ids=name_of)
 def test_every_relative_link_leads_somewhere(path):
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)", text):
@@ -52,3 +55,23 @@ def anchors(path: Path) -> set[str]:
     """The anchors that GitHub gives to the headings."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"docs"}
+PATH = re.compile(rf"(?<![\w/.-])(?:(?:{'|'.join(FOLDERS)})/[\w./-]*\w|docs/[\w-]+\.md)")
+
+
+def comments_and_docstrings(path: Path) -> str:
+    code = path.read_text()
+    comments = [t.string for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type == tokenize.COMMENT]
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(code)) if isinstance(node, documented)]
+    return "\n".join(comments + docstrings)
+
+
+@pytest.mark.parametrize("path", listed("*.md", "*.py"), ids=name_of)
+def test_every_path_that_a_text_names_exists(path):
+    text = path.read_text() if path.suffix == ".md" else comments_and_docstrings(path)
+    made_at_run_time = (ROOT / ".gitignore").read_text()
+    for name in PATH.findall(text):
+        assert (ROOT / name).exists() or f"/{name}" in made_at_run_time, f"{name} does not exist"

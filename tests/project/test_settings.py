@@ -9,7 +9,7 @@ import pytest
 
 from models.environment import SettingsError, choice, declared, number, read_settings, text, url
 from models.settings import Settings, load_settings
-from tests.conftest import ROOT
+from tests import ROOT
 
 GOOD = {"DATABASE_URL": "postgresql://localhost/energy", "REDIS_URL": "redis://localhost:6379/0"}
 

@@ -3,7 +3,7 @@
 It takes a POST of JSON to an ingest path that has nothing special about it: no Idempotency-Key, no query, no
 encoding, no browser, an API key without a limit; and a body in which every reading is plainly good. What it does not
 take it hands on with its body as it came, and Flask's view has the word. Contract, keys, counters, log line and
-errors are the same on both ways; tests/webapp/test_express.py holds the two together over good and bad requests.
+errors are the same on both ways; tests/webapp/test_fast_door.py holds the two together over good and bad requests.
 
 Flask's routing, request and response objects cost a request more than all the rest of it: docs/benchmarks.md.
 """
