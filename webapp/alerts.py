@@ -3,7 +3,7 @@
 from flask import Blueprint, request
 from marshmallow import RAISE, Schema, fields, post_load, validate
 
-from models.alerts.lifecycle import KINDS, OVER, STATES, acknowledge, get_alert, list_alerts, shown
+from models.alerts.evaluation import KINDS, RESOLVED, STATES, acknowledge, get_alert, list_alerts, shown
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
 from webapp.http.errors import ApiError
@@ -80,7 +80,7 @@ def acknowledge_alert(alert_id: str):
     with database() as connection:
         _known(get_alert(connection, number))
         alert = _known(acknowledge(connection, number, given["note"]))
-    if alert["state"] == OVER:
+    if alert["state"] == RESOLVED:
         raise ApiError(409, "This alert is resolved")
     return shown(alert)
 

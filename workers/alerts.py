@@ -7,7 +7,7 @@ import redis
 import structlog
 from psycopg_pool import PoolTimeout
 
-from models.alerts import lifecycle as alerts
+from models.alerts import evaluation as alerts
 from models.readings import to_datetime
 from models.resources import Resources
 from workers.app import app, current_resources

@@ -7,7 +7,7 @@ import redis
 import structlog
 from psycopg_pool import PoolTimeout
 
-from models.alerts.outbox import forget_deliveries
+from models.alerts.deliveries import delete_old_deliveries
 from models.observability.heartbeats import SWEEP
 from models.settings import DIRECT_SHARD, MAX_SHARDS
 from models.storage import partitions
@@ -67,4 +67,4 @@ def forget() -> None:
     with resources.database.connection() as connection:
         for shard in [*range(MAX_SHARDS), DIRECT_SHARD]:
             forget_batches(connection, shard, before)
-        forget_deliveries(connection)
+        delete_old_deliveries(connection)

@@ -16,7 +16,7 @@ import urllib3
 from celery.exceptions import SoftTimeLimitExceeded
 from psycopg_pool import PoolTimeout
 
-from models.alerts.outbox import Delivery, claim, note_delivered, note_failed
+from models.alerts.deliveries import Delivery, claim_delivery, record_failure, record_success
 from models.locks import Lock, try_lock
 from models.settings import Settings
 from models.version import VERSION
@@ -62,18 +62,18 @@ def deliver() -> None:
 
 def deliver_next(connection: psycopg.Connection, settings: Settings) -> bool:
     """Sends the event that is due for the longest time; False where none is, or the receiver is out of reach."""
-    delivery = claim(connection)
+    delivery = claim_delivery(connection)
     if delivery is None:
         return False
     try:
         send(delivery, settings)
     except (Refused, Unreachable, SoftTimeLimitExceeded) as error:
         why = str(error)
-        note_failed(connection, delivery, why)
+        record_failure(connection, delivery, why)
         count_delivery("refused" if isinstance(error, Refused) else "unreachable")
         log.warning("webhook_failed", event_id=str(delivery.event_id), attempts=delivery.attempts, reason=why)
         return isinstance(error, Refused)
-    note_delivered(connection, delivery)
+    record_success(connection, delivery)
     count_delivery("delivered")
     return True
 

@@ -8,7 +8,7 @@ from itertools import count
 import psycopg
 import pytest
 
-from models.alerts.lifecycle import acknowledge, evaluate, list_alerts
+from models.alerts.evaluation import acknowledge, evaluate, list_alerts
 from tests.factories import ago, meter, vehicle
 
 ALERTS = "/v1/alerts"

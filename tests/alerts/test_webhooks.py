@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import urllib3
 
-from models.alerts import outbox
-from models.alerts.lifecycle import evaluate
+from models.alerts import deliveries
+from models.alerts.evaluation import evaluate
 from models.resources import Resources
 from models.settings import SettingsError, load_settings
 from tests import ROOT
@@ -106,7 +106,7 @@ def due(database):
 
 
 def waiting(database) -> dict:
-    return outbox.count_deliveries(database)
+    return deliveries.count_deliveries(database)
 
 
 def test_opened_and_resolved_are_told_once_each_and_signed(battery, receiver, database):
@@ -211,7 +211,7 @@ def test_of_one_alert_resolved_waits_for_opened(battery, receiver, database, due
 
 def test_a_sender_killed_while_it_sends_leaves_the_event_to_the_next(battery, receiver, database, settings, due):
     battery("V1", 70)
-    claimed = outbox.claim(database)  # and then it is gone, before or after the receiver got it
+    claimed = deliveries.claim_delivery(database)  # and then it is gone, before or after the receiver got it
     webhooks.deliver()
     assert not receiver.got
     due()  # the lease is over
@@ -254,11 +254,11 @@ def test_waits_are_doubled_up_to_an_hour_and_end_after_a_week(battery, receiver,
     webhooks.deliver()
     assert receiver.events[-1]["event"] == "resolved"  # it need not wait for what was given up
     database.execute("update alert_deliveries set delivered_at = now() - interval '31 days' where event = 'resolved'")
-    assert outbox.forget_deliveries(database) == 1
+    assert deliveries.delete_old_deliveries(database) == 1
 
 
 def test_an_event_is_there_when_its_alert_is_and_not_without(battery, database, monkeypatch):
-    monkeypatch.setattr("models.alerts.lifecycle.enqueue_deliveries", lambda *_: 1 / 0)
+    monkeypatch.setattr("models.alerts.evaluation.enqueue_deliveries", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         battery("V1", 70)
     assert database.execute("select count(*) from alerts").fetchone() == (0,)

@@ -3,7 +3,7 @@
 import click
 
 from loadtool.terminal import print_table
-from models.alerts.lifecycle import KINDS, OPEN, OVER, STATES, acknowledge, list_alerts, shown
+from models.alerts.evaluation import KINDS, OPEN, RESOLVED, STATES, acknowledge, list_alerts, shown
 from webapp.alerts import MAX_NOTE_LENGTH
 from webapp.commands.database import database
 
@@ -69,7 +69,7 @@ def acknowledge_(alert_ids: tuple[int, ...], note: str | None) -> None:
     with database() as (connection, _):
         for alert_id in dict.fromkeys(alert_ids):
             alert = acknowledge(connection, alert_id, note)
-            if alert is None or alert["state"] == OVER:
+            if alert is None or alert["state"] == RESOLVED:
                 failed += 1
                 click.echo(f"{alert_id}: {'there is no such alert' if alert is None else 'is resolved'}", err=True)
             else:

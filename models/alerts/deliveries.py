@@ -47,7 +47,7 @@ def _row(event: str, alert_id: int, alert: dict) -> tuple:
     return event_id, alert_id, event, msgspec.json.encode(payload).decode()
 
 
-def claim(connection: psycopg.Connection) -> Delivery | None:
+def claim_delivery(connection: psycopg.Connection) -> Delivery | None:
     """The event that is due for the longest time, to be sent within LEASE; None where none is.
 
     Index: alert_deliveries_waiting; alert_deliveries_alert for the event before.
@@ -69,13 +69,13 @@ def claim(connection: psycopg.Connection) -> Delivery | None:
     )
 
 
-def note_delivered(connection: psycopg.Connection, delivery: Delivery) -> None:
+def record_success(connection: psycopg.Connection, delivery: Delivery) -> None:
     connection.execute(
         "update alert_deliveries set delivered_at = now(), last_error = null where event_id = %s", [delivery.event_id]
     )
 
 
-def note_failed(connection: psycopg.Connection, delivery: Delivery, why: str) -> None:
+def record_failure(connection: psycopg.Connection, delivery: Delivery, why: str) -> None:
     """Has the event wait for its next attempt, or gives it up."""
     wait = min(FIRST_WAIT * 2 ** min(delivery.attempts - 1, 16), LONGEST_WAIT)
     connection.execute(
@@ -97,7 +97,7 @@ def count_deliveries(connection: psycopg.Connection) -> dict[str, int]:
     return dict(zip(("waiting", "failing", "given_up"), counts, strict=True))
 
 
-def forget_deliveries(connection: psycopg.Connection) -> int:
+def delete_old_deliveries(connection: psycopg.Connection) -> int:
     """Removes what was sent or given up long ago."""
     return connection.execute(
         "delete from alert_deliveries where coalesce(delivered_at, gave_up_at) < now() - %s", [KEEP]

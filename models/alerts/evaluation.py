@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from models.access.bindings import Binding, bound_to
-from models.alerts.outbox import OPENED, RESOLVED, enqueue_deliveries
+from models.alerts.deliveries import OPENED, enqueue_deliveries
 from models.alerts.rules import (
     BATTERY_TEMPERATURE,
     EFFICIENCY,
@@ -25,7 +25,7 @@ from models.locks import Lock, try_lock
 from models.settings import DIRECT_SHARD, Settings
 
 KINDS = tuple(RULES)
-OPEN, ACKNOWLEDGED, OVER = STATES = ("open", "acknowledged", "resolved")
+OPEN, ACKNOWLEDGED, RESOLVED = STATES = ("open", "acknowledged", "resolved")
 UNITS = {EFFICIENCY: "%", BATTERY_TEMPERATURE: "°C", SILENT: "s", IMPLAUSIBLE: "readings"}
 
 # What the rule says of alerts that are there, and those that it opens. A person's acknowledgement stays.
@@ -87,7 +87,7 @@ def evaluate(
                 break
             cursor = connection.cursor(row_factory=dict_row)
             changes = cursor.execute(_EVALUATE.format(rule=rule), values | {"kind": kind}).fetchall()
-            events = [(RESOLVED if alert["state"] == OVER else OPENED, alert) for alert in changes]
+            events = [(RESOLVED if alert["state"] == RESOLVED else OPENED, alert) for alert in changes]
             if settings.alert_webhook_url:
                 enqueue_deliveries(connection, [(event, alert["id"], shown(alert)) for event, alert in events])
         resolved = sum(event == RESOLVED for event, _ in events)
