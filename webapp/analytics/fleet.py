@@ -15,6 +15,7 @@ from models.analytics.fleet.trend import fill_buckets, list_hourly
 from models.analytics.rollups.watermark import RollupState, get_state
 from webapp.analytics.costs import present_costs
 from webapp.http.auth import binding
+from webapp.http.clock import request_time
 from webapp.http.fields import PageSchema, QuerySchema
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import current_resources, database
@@ -62,7 +63,7 @@ class FleetVehiclesSchema(PageSchema):
 @bp.get("")
 def show_fleet():
     query = FleetSchema().load(request.args)
-    silent_since = datetime.now(UTC) - timedelta(seconds=current_resources().settings.offline_after_seconds)
+    silent_since = request_time() - timedelta(seconds=current_resources().settings.offline_after_seconds)
     with _asking(query["window"]) as (connection, state, fleet_query):
         totals = fleet.get_totals(connection, fleet_query)
         offline = fleet.count_offline(connection, fleet_query, silent_since)
@@ -155,7 +156,7 @@ def _end(state: RollupState, seconds: int | None) -> datetime:
 
 def _nothing() -> Window:
     """Where nothing was ever rolled up."""
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    now = request_time().replace(minute=0, second=0, microsecond=0)
     return Window(now, now)
 
 

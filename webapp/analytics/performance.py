@@ -1,6 +1,6 @@
 """Performance: what went in, what came out, and how warm the battery was."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from flask import Blueprint, request
 
@@ -10,6 +10,7 @@ from models.analytics.money.costs import get_costs
 from models.settings import Settings
 from webapp.analytics.costs import present_costs
 from webapp.http.auth import require_devices
+from webapp.http.clock import request_time
 from webapp.http.errors import ApiError
 from webapp.http.fields import DEVICE_ID, AnalyticsWindowSchema, QuerySchema, device_id
 from webapp.http.resources import current_resources, database
@@ -66,8 +67,8 @@ def show_performance_by_query():
 
 
 def _performance(vehicle_id: str):
-    schema = AnalyticsWindowSchema()
-    start, end = schema.bounds(schema.load(request.args))
+    query = AnalyticsWindowSchema().load(request.args)
+    start, end = query["start"], query["end"]
     if not DEVICE_ID.match(vehicle_id):
         raise ApiError(404, "Vehicle not found")
     require_devices(vehicle_id)  # its meters come with it
@@ -96,7 +97,7 @@ def meter_shares(performance: Performance) -> list[dict]:
 
 def _completeness(performance: Performance, start: datetime, end: datetime) -> float:
     """Of the readings expected; nothing is expected of the future."""
-    seconds = (min(end, datetime.now(UTC)) - start).total_seconds()
+    seconds = (min(end, request_time()) - start).total_seconds()
     expected = max(seconds, 0) / performance.heartbeat_seconds
     return round(min(1.0, performance.vehicle_points / expected), 4) if expected else 0.0
 

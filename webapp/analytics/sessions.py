@@ -1,6 +1,6 @@
 """Charging sessions: started, ended, and what each took in and cost."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from flask import Blueprint, request
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -19,6 +19,7 @@ from models.analytics.sessions import (
 from webapp.analytics.costs import present_costs
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
+from webapp.http.clock import request_time
 from webapp.http.errors import ApiError
 from webapp.http.fields import EARLIEST, PageSchema, Timestamp, device_id
 from webapp.http.paging import decode_cursor, page
@@ -94,7 +95,7 @@ def finish_session(session_id: str):
     number = _number(session_id)
     has_body = request.content_length or request.headers.get("Transfer-Encoding")
     given = SessionEndSchema().load(read_json(request, MAX_BODY_BYTES) if has_body else {})
-    ended_at = _of_this_time(given["endedAt"] or datetime.now(UTC), "endedAt")
+    ended_at = _of_this_time(given["endedAt"] or request_time(), "endedAt")
     with database() as connection:
         found = _known(get_session(connection, number))
         require_devices(found.vehicle_id, found.meter_id)
@@ -157,7 +158,7 @@ def _of_this_time(moment: datetime, field: str) -> datetime:
     skew = current_resources().settings.max_clock_skew_seconds
     if moment < EARLIEST:
         raise ValidationError("Must not be before 2000-01-01.", field)
-    if moment > datetime.now(UTC) + timedelta(seconds=skew):
+    if moment > request_time() + timedelta(seconds=skew):
         raise ValidationError(f"Must not be more than {skew} seconds in the future.", field)
     return moment
 
@@ -167,7 +168,7 @@ def _iso(moment: datetime) -> str:
 
 
 def _tell(connection, sessions: list[Session]) -> list[dict]:
-    now = datetime.now(UTC)
+    now = request_time()
     heartbeat_seconds = current_resources().settings.heartbeat_seconds
     reports = report_sessions(connection, sessions, now, heartbeat_seconds=heartbeat_seconds)
     return [_present(report, now) for report in reports]

@@ -15,7 +15,7 @@ from models.exports.csv_copy import Selection, copy_csv, estimate_rows, export_c
 from models.exports.parquet import to_parquet
 from models.readings import KINDS
 from webapp.commands.database import settings_or_exit
-from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, AnalyticsWindowSchema, Timestamp
+from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Timestamp, close_window
 
 MIB = 1024 * 1024
 FORMATS = ("csv", "parquet")
@@ -66,7 +66,7 @@ def readings(
       energy export readings --kind meter --from 2026-02-01T00:00:00Z --to 2026-03-01T00:00:00Z -o feb.csv
     """
     try:
-        start, end = AnalyticsWindowSchema().bounds({"start": start, "end": end})
+        start, end = close_window(start, end)
     except ValidationError as error:
         raise click.UsageError(f"--to: {' '.join(error.messages)}") from None
     if start >= end:

@@ -4,7 +4,7 @@ import csv
 import io
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 import psycopg
@@ -19,6 +19,7 @@ from models.devices.settings import Device, get_devices
 from models.readings import METER, VEHICLE, Kind
 from models.storage.stored_readings import StoredReading, get_live, list_history, list_live
 from webapp.http.auth import binding, require_devices
+from webapp.http.clock import request_time
 from webapp.http.errors import ApiError
 from webapp.http.fields import DEVICE_ID, PageSchema, WindowSchema
 from webapp.http.paging import decode_cursor, page
@@ -56,7 +57,7 @@ class HistoryPageSchema(WindowSchema):
 def list_devices(kind: Kind):
     query = LivePageSchema().load(request.args)
     after = decode_cursor(query["cursor"], str)
-    now = datetime.now(UTC)
+    now = request_time()
     boundary = now - _offline_after()
     with database() as connection:
         rows = list_live(
@@ -74,7 +75,7 @@ def list_devices(kind: Kind):
 
 
 def show_device(kind: Kind, device_id: str):
-    now = datetime.now(UTC)
+    now = request_time()
     with database() as connection:
         row = get_live(connection, kind, _known_id(kind, device_id))
         if row is None:

@@ -1,6 +1,6 @@
 """Which meter feeds which vehicle."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from flask import Blueprint, request
 from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
@@ -8,6 +8,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 from models.devices.mapping import EndsTooEarly, Mapping, end_mapping, list_mappings, map_vehicle
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
+from webapp.http.clock import request_time
 from webapp.http.errors import ApiError
 from webapp.http.fields import PageSchema, QuerySchema, Timestamp, device_id
 from webapp.http.paging import decode_cursor, page
@@ -79,7 +80,7 @@ def delete_mapping():
     pair = MappingPairSchema().load(request.args)
     require_devices(pair["vehicleId"], pair["meterId"])
     with database() as connection:
-        ended = end_mapping(connection, pair["vehicleId"], pair["meterId"], datetime.now(UTC))
+        ended = end_mapping(connection, pair["vehicleId"], pair["meterId"], request_time())
     if not ended:
         raise ApiError(404, "No such mapping is open")
     return {"items": [_present(row) for row in ended]}

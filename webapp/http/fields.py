@@ -3,14 +3,20 @@
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
+
+from webapp.http.clock import request_time
 
 DEVICE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}\Z")
 DEVICE_ID_RULE = "Must be 1–64 characters of A–Z a–z 0–9 . _ : -"
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+DEFAULT_WINDOW = timedelta(hours=24)
+_IN_A_QUERY = (
+    "ISO 8601 with a zone, such as `2026-02-10T10:30:00Z`; write `+` as `%2B`, though one lost to a space is put back."
+)
 # A bare plus sign in a query string arrives as a space.
 _LOST_PLUS = re.compile(r" (\d\d:?\d\d)\Z")
 
@@ -73,8 +79,15 @@ def device_id(**options) -> fields.String:
 
 
 class QuerySchema(Schema):
+    """A query string. A field that is a List takes its parameter repeatedly."""
+
     class Meta:
         unknown = EXCLUDE
+
+    @pre_load
+    def _collect_lists(self, data: Any, **_: Any) -> Any:
+        lists = [name for name, field in self.fields.items() if isinstance(field, fields.List)]
+        return {**data, **{name: data.getlist(name) for name in lists}} if lists else data
 
 
 class PageSchema(QuerySchema):
@@ -84,35 +97,56 @@ class PageSchema(QuerySchema):
     )
 
 
-class WindowSchema(QuerySchema):
-    """A window [from, to)."""
+def _bound(key: str, description: str, example: str) -> QueryTimestamp:
+    return QueryTimestamp(
+        data_key=key,
+        load_default=None,
+        metadata={"description": f"{description} {_IN_A_QUERY}", "example": example},
+    )
 
-    start = QueryTimestamp(data_key="from", load_default=None, metadata={"example": "2026-02-09T10:30:00Z"})
-    end = QueryTimestamp(data_key="to", load_default=None, metadata={"example": "2026-02-10T10:30:00Z"})
+
+class WindowSchema(QuerySchema):
+    """A window [from, to), each side of which may be left open."""
+
+    start = _bound("from", "Start, included.", "2026-02-09T10:30:00Z")
+    end = _bound("to", "End, not included.", "2026-02-10T10:30:00Z")
 
     @validates_schema
-    def _in_order(self, data, **_) -> None:
+    def _in_order(self, data: dict, **_: Any) -> None:
         if data["start"] and data["end"] and data["start"] >= data["end"]:
             raise ValidationError("Must be after `from`.", "to")
 
 
-class AnalyticsWindowSchema(WindowSchema):
-    """A window of at most 31 days; left out, the last 24 hours."""
+def close_window(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    """The sides of a window, with the default of each that is None. Raises ValidationError."""
+    end = end or request_time()
+    try:
+        return start or end - DEFAULT_WINDOW, end
+    except OverflowError:
+        raise ValidationError("Must be a time of this era.", "to") from None
 
-    MAX_WINDOW = timedelta(days=31)
-    DEFAULT_WINDOW = timedelta(hours=24)
 
-    @validates_schema(skip_on_field_errors=True)
-    def _not_too_long(self, data, **_) -> None:
-        start, end = self.bounds(data)
+class ClosedWindowSchema(WindowSchema):
+    """A window [from, to) of any length; both are in what it loads. Left out: the 24 hours before `to`, and now."""
+
+    MAX_WINDOW: ClassVar[timedelta | None] = None
+
+    start = _bound("from", "Start, included. Left out: 24 hours before `to`.", "2026-02-09T10:30:00Z")
+    end = _bound("to", "End, not included. Left out: now.", "2026-02-10T10:30:00Z")
+
+    @post_load
+    def _close(self, data: dict, **_: Any) -> dict:
+        start, end = close_window(data["start"], data["end"])
         if end <= start:
             raise ValidationError("Must be in the past.", "from")
-        if end - start > self.MAX_WINDOW:
+        if self.MAX_WINDOW and end - start > self.MAX_WINDOW:
             raise ValidationError(f"The window may be at most {self.MAX_WINDOW.days} days long.", "from")
+        return {**data, "start": start, "end": end}
 
-    def bounds(self, data: dict) -> tuple[datetime, datetime]:
-        try:
-            end = data["end"] or datetime.now(UTC)
-            return data["start"] or end - self.DEFAULT_WINDOW, end
-        except OverflowError:
-            raise ValidationError("Must be a time of this era.", "to") from None
+
+class AnalyticsWindowSchema(ClosedWindowSchema):
+    """A window of at most 31 days."""
+
+    MAX_WINDOW = timedelta(days=31)
+
+    end = _bound("to", "End, not included; at most 31 days after `from`. Left out: now.", "2026-02-10T10:30:00Z")
