@@ -27,17 +27,19 @@ bench: $(VENV)/.installed ## how fast it is here, beside baselines; QUICK=1, ONL
 docs: $(VENV)/.installed ## docs/settings.md, made from the settings' declarations
 	@$(BIN)/python -m deploy.settings_page >.settings.md && mv .settings.md docs/settings.md
 
-lint: $(VENV)/.installed-dev ## ruff: rules and format
-	@$(BIN)/python -m ruff check . && exec $(BIN)/python -m ruff format --check .
+lint: $(VENV)/.installed-dev ## rules and format of the code (ruff), layers of the imports (import-linter)
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/lint-imports --no-logo
 
-format: $(VENV)/.installed-dev ## ruff: put right what it can
+format: $(VENV)/.installed-dev ## fix what ruff can fix
 	@$(BIN)/python -m ruff check --fix-only --quiet . && exec $(BIN)/python -m ruff format .
 
 audit: $(VENV)/.installed-dev ## known vulnerabilities of what is installed
 	@exec $(BIN)/python deploy/audit.py
 
 clean: ## remove .venv and caches; the data in .energy stays
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml requirements.txt requirements-embedded.txt | $(BIN)/pip
