@@ -1,5 +1,5 @@
-"""Real servers for every test that touches them: the embedded Postgres and Redis of devstack, once a run, on
-free ports, in a folder of their own. The database is made by the migrations. fakeredis is for units only.
+"""Fixtures of all rooms. Tests use real servers: devstack's embedded Postgres and Redis, started once per run on
+free ports in a folder of their own. The migrations create the schema. fakeredis is for units only.
 """
 
 import os
@@ -19,10 +19,8 @@ import redis
 from click.testing import CliRunner
 
 from devstack import postgres_server, redis_server, server
+from tests import ROOT
 from webapp.commands import energy
-
-ROOT = Path(__file__).parent.parent
-
 
 # A deadline measures the load of the machine, not the code.
 hypothesis.settings.register_profile("engine", deadline=None)
@@ -30,7 +28,7 @@ hypothesis.settings.load_profile("engine")
 
 
 def pytest_configure() -> None:
-    # `nohup` and background jobs of scripts ignore SIGINT, and processes that tests start would inherit that.
+    # `nohup` and background jobs of scripts ignore SIGINT, and processes that tests start would inherit it.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -43,23 +41,23 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """Postgres and Redis, with the settings that the product runs on, and the schema at head."""
-    # Not in pytest's own folder: for root that is closed to the user that Postgres then runs as.
+    """Postgres and Redis with the product's own server settings, and the schema at head."""
+    # Run as root, Postgres changes to another user, who cannot enter pytest's temporary folder.
     with (
         tempfile.TemporaryDirectory(prefix="energy-tests-", ignore_cleanup_errors=True) as folder,
         server.running(postgres_server.prepare(Path(folder))) as database_url,
         server.running(redis_server.prepare(Path(folder))) as redis_url,
     ):
         os.environ.update(DATABASE_URL=database_url, REDIS_URL=redis_url, LOG_LEVEL="WARNING")
-        # What is not about keys goes without; tests/access/test_keys.py asks for them.
+        # Without keys; tests of keys use the fixture `refresh`.
         os.environ.update(AUTH="off", ALLOW_INSECURE="1")
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, check=True)
         yield Servers(database_url, redis_url)
 
 
 @pytest.fixture(scope="session")
-def _worker_connections(servers):
-    """What a worker process holds open; tasks called in this process find the same."""
+def _worker_resources(servers):
+    """The resources of a worker; tasks called in this process use the same."""
     from workers.app import current_resources
 
     resources = current_resources()
@@ -68,18 +66,18 @@ def _worker_connections(servers):
 
 
 @pytest.fixture
-def resources(_worker_connections) -> Iterator:
-    """A worker's connections, to empty tables and an empty stream; a backlog left behind fails the test."""
-    _empty(_worker_connections)
-    yield _worker_connections
-    left = {shard: _worker_connections.stream.backlog(shard) for shard in range(_worker_connections.stream.shards)}
-    _empty(_worker_connections)
-    assert not any(left.values()), f"the test left a backlog behind: {left}"
+def resources(_worker_resources) -> Iterator:
+    """The resources of a worker, with empty tables and an empty stream. A backlog at the end fails the test."""
+    _empty(_worker_resources)
+    yield _worker_resources
+    backlogs = {shard: _worker_resources.stream.backlog(shard) for shard in range(_worker_resources.stream.shards)}
+    _empty(_worker_resources)
+    assert not any(backlogs.values()), f"the test ends with a backlog: {backlogs}"
 
 
 @pytest.fixture
 def database(resources) -> Iterator[psycopg.Connection]:
-    """A connection in autocommit mode, for looking and for arranging."""
+    """A connection in autocommit mode, to arrange and to inspect."""
     with psycopg.connect(resources.settings.database_url, autocommit=True, options="-c timezone=UTC") as connection:
         yield connection
 
@@ -112,7 +110,7 @@ def client(app):
 
 @pytest.fixture
 def alive(resources, broker):
-    """Beat, a worker and a sweep, as if just heard."""
+    """Fresh heartbeats of beat, a worker and a sweep."""
     from models.observability.heartbeats import BEAT, SWEEP, WORKER, Heartbeats
 
     for who in (BEAT, SWEEP, f"{WORKER}celery@test/1"):
@@ -121,7 +119,7 @@ def alive(resources, broker):
 
 @pytest.fixture
 def drain_all(resources):
-    """Drains every shard in this process, as a worker would, until the stream is empty."""
+    """Drains every shard in this process until the stream is empty."""
     from workers.drain import drain_batch
 
     def drain() -> None:
@@ -156,14 +154,14 @@ def with_settings(app):
 
 @pytest.fixture
 def refresh(app, with_settings):
-    """The application asks for keys, and knows at once what became of them."""
+    """Makes the application require keys; call it to reload them at once."""
     with_settings(auth="required")
     return app.extensions["keyring"].refresh
 
 
 @pytest.fixture
 def new_key(database, refresh):
-    """Makes a key: `new_key("ingest", device_prefix="A-")`; returns its text."""
+    """Creates a key and returns its text: `new_key("ingest", device_prefix="A-")`."""
 
     from models.access.keys import Rights, create_key
 
@@ -177,7 +175,7 @@ def new_key(database, refresh):
 
 @pytest.fixture
 def send(client, drain_all):
-    """Posts readings, which are stored when it returns."""
+    """Posts readings and stores them."""
 
     def send(*readings):
         assert client.post("/v1/telemetry", json=list(readings)).status_code == 202
@@ -198,7 +196,7 @@ class CommandRunner(CliRunner):
     """Runs the operators' commands in this process: `runner.invoke(args=["status", "--json"])`."""
 
     def __init__(self):
-        super().__init__(env={"ENERGY_HOME": "/absent"})  # a stack that runs in this folder is not the tests'
+        super().__init__(env={"ENERGY_HOME": "/absent"})  # not the stack that may run in this folder
 
     def invoke(self, args, **options):
         return super().invoke(energy, args, **options)
