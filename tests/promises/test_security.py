@@ -146,6 +146,20 @@ def test_another_origin_is_not_answered(cors_client, origin):
     assert not cors(cors_client.options("/v1/telemetry", headers={"Origin": origin, **PREFLIGHT}))
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/tariffs/depot", "DELETE, GET, PUT"),
+        ("/v1/meters/M001", "GET, PUT"),
+        ("/v1/telemetry", "POST"),
+        ("/v1/analytics/vehicle-mapping", "DELETE, GET, POST"),
+    ],
+)
+def test_a_preflight_allows_the_methods_of_its_path(cors_client, path, methods):
+    answer = cors_client.options(path, headers={"Origin": PAGE, "Access-Control-Request-Method": "PUT"})
+    assert cors(answer)["Access-Control-Allow-Methods"] == methods
+
+
 def test_a_preflight_is_answered_without_a_key(servers, resources, monkeypatch):
     from webapp import create_app
 

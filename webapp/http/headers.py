@@ -12,6 +12,7 @@ from hashlib import sha256
 from urllib.parse import urlsplit, urlunsplit
 
 from flask import Flask, Response, request
+from flask.globals import request_ctx
 
 from webapp.http.resources import current_resources
 
@@ -35,7 +36,6 @@ _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 # No Access-Control-Allow-Credentials: there are no cookies, a page sends its key in a header of its own.
 _PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, DELETE",
     "Access-Control-Allow-Headers": "Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, "
     "X-Request-ID",
     "Access-Control-Max-Age": "600",  # seconds
@@ -96,5 +96,9 @@ def _allow_origin(response: Response) -> Response:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = _EXPOSED
         if request.method == "OPTIONS":
+            # Of all routes with this path, of which the request matches one.
+            adapter = request_ctx.url_adapter
+            methods = set(adapter.allowed_methods()) - {"HEAD", "OPTIONS"} if adapter else ()
+            response.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(methods))
             response.headers.update(_PREFLIGHT)
     return response
