@@ -96,3 +96,8 @@ def to_microseconds(moment: datetime) -> int:
 def to_datetime(microseconds: int) -> datetime:
     """The aware UTC time of so many microseconds since the epoch."""
     return EPOCH + timedelta(microseconds=microseconds)
+
+
+def rfc3339(moment: datetime, timespec: str = "auto") -> str:
+    """An aware UTC time as text, such as 2026-02-10T10:30:00Z; `timespec` is that of `datetime.isoformat`."""
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")

@@ -12,7 +12,7 @@ from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import Performance, get_performances
 from models.analytics.energy.registers import instants
 from models.analytics.money.costs import Cost, get_costs
-from models.readings import VEHICLE
+from models.readings import VEHICLE, rfc3339
 from models.storage.stale_marks import mark_feed_stale
 
 
@@ -95,7 +95,7 @@ def end_session(connection: psycopg.Connection, session_id: int, ended_at: datet
         if found.ended_at is not None:
             raise SessionEnded(found)
         if ended_at <= found.started_at:
-            raise ValueError(f"the session began at {found.started_at.isoformat()}")
+            raise ValueError(f"the session began at {rfc3339(found.started_at)}")
         ended = (
             _cursor(connection)
             .execute(

@@ -4,6 +4,7 @@ from models.health.checks import Check, Verdict, good, unknown, warning, wrong
 from models.health.durability import check_durability, check_memory
 from models.health.snapshot import Snapshot, known_revisions
 from models.observability.heartbeats import BEAT, SILENT_SECONDS, SWEEP, WORKER
+from models.readings import rfc3339
 
 # A backlog whose oldest entry is older than this, with a position that did not move for as long, is stuck.
 STUCK_SECONDS = 30
@@ -161,7 +162,7 @@ def _check_stream(snapshot: Snapshot) -> Check:
             f"diverged from the stored positions: shards {snapshot.diverged_shards}; the next drain repairs them"
         )
     if diverged := {n: row["diverged_at"] for n, row in snapshot.positions.items() if row["diverged_at"]}:
-        times = ", ".join(f"shard {shard} at {moment:%Y-%m-%dT%H:%M:%SZ}" for shard, moment in diverged.items())
+        times = ", ".join(f"shard {shard} at {rfc3339(moment, 'seconds')}" for shard, moment in diverged.items())
         return good(f"diverged and was repaired: {times}; what was lost: docs/guarantees.md")
     return good("matches the stored positions")
 

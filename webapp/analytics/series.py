@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate
 from models.analytics.energy.buckets import BUCKETS, MAX_BUCKETS, TooManyBuckets, bucket_edges
 from models.analytics.energy.series import Bucket, get_series
 from models.devices.settings import get_device
-from models.readings import METER, VEHICLE, Kind
+from models.readings import METER, VEHICLE, Kind, rfc3339
 from models.storage.stored_readings import get_live
 from webapp.analytics.zones import IsZone
 from webapp.devices.live import KINDS_IN_PATHS
@@ -113,7 +113,7 @@ def _csv(kind: Kind, device_id: str, items: list[dict]) -> Response:
     writer = csv.DictWriter(buffer, items[0])
     writer.writeheader()
     for item in items:
-        writer.writerow({**item, **{name: item[name].isoformat().replace("+00:00", "Z") for name in ("from", "to")}})
+        writer.writerow({**item, **{name: rfc3339(item[name]) for name in ("from", "to")}})
     filename = f"{kind.name}-{device_id}-series.csv".replace(":", "_")
     return Response(
         buffer.getvalue(),

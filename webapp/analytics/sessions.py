@@ -16,6 +16,7 @@ from models.analytics.sessions import (
     report_sessions,
     start_session,
 )
+from models.readings import rfc3339
 from webapp.analytics.costs import present_costs
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
@@ -85,7 +86,7 @@ def begin_session():
             raise ApiError(
                 409,
                 f"Session {error.session.id} of this vehicle is open, at {error.session.meter_id} since "
-                f"{_iso(error.session.started_at)}: end it first (POST /v1/sessions/{error.session.id}/end)",
+                f"{rfc3339(error.session.started_at)}: end it first (POST /v1/sessions/{error.session.id}/end)",
             ) from None
         return _tell(connection, [session])[0], 201 if is_new else 200
 
@@ -102,9 +103,9 @@ def finish_session(session_id: str):
         try:
             session = _known(end_session(connection, number, ended_at))
         except SessionEnded as error:
-            raise ApiError(409, f"This session ended at {_iso(error.session.ended_at)}") from None
+            raise ApiError(409, f"This session ended at {rfc3339(error.session.ended_at)}") from None
         except ValueError:
-            raise ValidationError(f"Must be after the start, {_iso(found.started_at)}.", "endedAt") from None
+            raise ValidationError(f"Must be after the start, {rfc3339(found.started_at)}.", "endedAt") from None
         return _tell(connection, [session])[0]
 
 
@@ -161,10 +162,6 @@ def _of_this_time(moment: datetime, field: str) -> datetime:
     if moment > request_time() + timedelta(seconds=skew):
         raise ValidationError(f"Must not be more than {skew} seconds in the future.", field)
     return moment
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _tell(connection, sessions: list[Session]) -> list[dict]:

@@ -6,6 +6,7 @@ import click
 
 from loadtool.terminal import progress
 from models.analytics.rollups import watermark as hourly
+from models.readings import rfc3339
 from webapp.commands.database import database
 
 
@@ -46,8 +47,8 @@ def status() -> None:
         click.echo("Nothing is rolled up yet; beat has a worker begin within 15 seconds.")
     else:
         age = (datetime.now(UTC) - state.watermark).total_seconds()
-        click.echo(f"watermark    {state.watermark:%Y-%m-%dT%H:%M:%SZ}, {age:,.0f} s ago")
-        click.echo(f"moved        {state.moved_at:%Y-%m-%dT%H:%M:%SZ}")
+        click.echo(f"watermark    {rfc3339(state.watermark, 'seconds')}, {age:,.0f} s ago")
+        click.echo(f"moved        {rfc3339(state.moved_at, 'seconds')}")
     click.echo(f"stale marks  {state.stale_marks:,} pending")
 
 

@@ -16,7 +16,7 @@ from psycopg_pool import PoolTimeout
 
 from models.devices.mapping import get_feeding_meters
 from models.devices.settings import Device, get_devices
-from models.readings import METER, VEHICLE, Kind
+from models.readings import METER, VEHICLE, Kind, rfc3339
 from models.storage.stored_readings import StoredReading, get_live, list_history, list_live
 from webapp.http.auth import binding, require_devices
 from webapp.http.clock import request_time
@@ -168,8 +168,8 @@ def _csv(kind: Kind, device_id: str, window: dict, limit: int | None) -> Respons
         try:
             for number, row in enumerate(rows):
                 record = _reading(kind, row)
-                record["timestamp"] = _rfc3339(record["timestamp"])
-                record["receivedAt"] = _rfc3339(record["receivedAt"])
+                record["timestamp"] = rfc3339(record["timestamp"])
+                record["receivedAt"] = rfc3339(record["receivedAt"])
                 writer.writerow(record)
                 if number % CSV_PAGE == CSV_PAGE - 1:
                     yield buffer.getvalue()
@@ -209,7 +209,3 @@ def _history_page(kind: Kind, device_id: str, start, end, after) -> list[StoredR
             if time.monotonic() > give_up_at:
                 raise
             time.sleep(EXPORT_PAUSE_SECONDS)
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

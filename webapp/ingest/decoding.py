@@ -13,7 +13,7 @@ import msgspec
 from marshmallow import Schema, ValidationError, fields, validate
 
 from models.access.bindings import Binding
-from models.readings import KINDS, METER, VEHICLE, MeterReading, VehicleReading, to_microseconds
+from models.readings import KINDS, METER, VEHICLE, MeterReading, VehicleReading, rfc3339, to_microseconds
 from models.settings import Settings
 from webapp.http.bodies import Malformed, parse_json
 from webapp.http.fields import EARLIEST, Number, Timestamp
@@ -204,7 +204,7 @@ def load_reading(row: Any, path_kind: str | None, bounds: Bounds) -> tuple:
     if timestamp > bounds.latest:
         raise ValidationError("Lies ahead of the server's clock; is the device's clock right?", "timestamp")
     if timestamp < bounds.earliest:
-        raise ValidationError(f"Must not be before {bounds.earliest:%Y-%m-%dT%H:%M:%SZ}.", "timestamp")
+        raise ValidationError(f"Must not be before {rfc3339(bounds.earliest, 'seconds')}.", "timestamp")
     recorded_at = to_microseconds(timestamp)
     if kind is METER:
         return kind, MeterReading(data["meterId"], recorded_at, data["kwhConsumedAc"], data["voltage"])
