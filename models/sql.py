@@ -90,6 +90,12 @@ def run(
     return connection.cursor(row_factory=row).execute(text, bound)
 
 
+def run_many(connection: psycopg.Connection, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Executes the statement once for each mapping of values, in few round trips."""
+    text, constants = statement.render(_NO_VALUES)
+    connection.cursor().executemany(text, [{**constants, **values} for values in rows])
+
+
 def one(cursor: psycopg.Cursor[T]) -> T:
     """The first row of a statement that always returns one. Raises LookupError if it returned none."""
     row = cursor.fetchone()

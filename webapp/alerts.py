@@ -3,9 +3,11 @@
 from flask import Blueprint, request
 from marshmallow import RAISE, Schema, fields, post_load, validate
 
-from models.alerts.evaluation import KINDS, RESOLVED, STATES, acknowledge, get_alert, list_alerts, shown
+from models.alerts import alert as alerts
+from models.alerts.alert import KINDS, RESOLVED, STATES, Alert
 from webapp.http.auth import binding, require_devices
 from webapp.http.bodies import read_json
+from webapp.http.encoding import json_response
 from webapp.http.errors import ApiError
 from webapp.http.fields import PageSchema, device_id
 from webapp.http.paging import decode_cursor, page
@@ -52,7 +54,7 @@ def show_alerts():
     if query["deviceId"] is not None:
         require_devices(query["deviceId"])
     with database() as connection:
-        rows = list_alerts(
+        rows = alerts.list_alerts(
             connection,
             limit=query["limit"] + 1,
             state=query["state"],
@@ -61,15 +63,15 @@ def show_alerts():
             before=after[0] if after else None,
             binding=binding(),
         )
-    rows, following = page(rows, query["limit"], lambda row: (row["id"],))
-    return {"items": [shown(row) for row in rows], "next": following}
+    rows, following = page(rows, query["limit"], lambda alert: (alert.id,))
+    return {"items": rows, "next": following}
 
 
 @bp.get("/<alert_id>")
 def show_alert(alert_id: str):
     number = _number(alert_id)
     with database() as connection:
-        return shown(_known(get_alert(connection, number)))
+        return json_response(_known(alerts.get_alert(connection, number)))
 
 
 @bp.post("/<alert_id>/acknowledge")
@@ -78,11 +80,11 @@ def acknowledge_alert(alert_id: str):
     has_body = request.content_length or request.headers.get("Transfer-Encoding")
     given = AcknowledgementSchema().load(read_json(request, MAX_BODY_BYTES) if has_body else {})
     with database() as connection:
-        _known(get_alert(connection, number))
-        alert = _known(acknowledge(connection, number, given["note"]))
-    if alert["state"] == RESOLVED:
+        _known(alerts.get_alert(connection, number))
+        alert = _known(alerts.acknowledge_alert(connection, number, given["note"]))
+    if alert.state == RESOLVED:
         raise ApiError(409, "This alert is resolved")
-    return shown(alert)
+    return json_response(alert)
 
 
 def _number(alert_id: str) -> int:
@@ -95,8 +97,8 @@ def _not_found() -> ApiError:
     return ApiError(404, "Alert not found")
 
 
-def _known(alert: dict | None) -> dict:
+def _known(alert: Alert | None) -> Alert:
     if alert is None:
         raise _not_found()
-    require_devices(alert["device_id"])
+    require_devices(alert.device_id)
     return alert

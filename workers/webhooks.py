@@ -1,7 +1,7 @@
-"""The webhook: tells a receiver that alerts open and are resolved, from the outbox, until it took each event.
+"""Sends webhook deliveries: each event of an alert until the receiver accepts it.
 
-Backoff is in the outbox (next_attempt_at) and beat comes again: no task waits. Only one sender runs at a time, so that
-a receiver that hangs holds one worker process for a moment, and never the drain.
+The next attempt is scheduled in the database (next_attempt_at) and beat starts the task again, so no task waits. Only
+one sender runs at a time: a receiver that hangs occupies one worker process for some seconds, and never the drain.
 """
 
 import hashlib
@@ -26,28 +26,28 @@ from workers.metrics import count_delivery
 log = structlog.get_logger()
 
 TASK_SECONDS = 20
-# The last attempt of a task may begin just before TASK_SECONDS; what drips is cut off here.
+# The last attempt of a task may begin just before TASK_SECONDS; a receiver that answers slowly is cut off here.
 TASK_LIMIT_SECONDS = 30
 TIMEOUT = urllib3.Timeout(connect=3, read=5)  # seconds
 
 
 class Refused(Exception):
-    """The receiver answered, and not with 2xx."""
+    """The receiver answered with a status other than 2xx, 429 and 5xx: only this delivery fails."""
 
 
 class Unreachable(Exception):
-    """The receiver did not answer, or says that it can't now: others need not be tried."""
+    """The receiver did not answer, or answered 429 or 5xx: other deliveries would fail as well."""
 
 
 @app.task(name="workers.webhooks.deliver", soft_time_limit=TASK_LIMIT_SECONDS)
 def deliver() -> None:
-    """Sends what is due, for some seconds, until the receiver fails."""
+    """Sends the deliveries that are due, for TASK_SECONDS at most, until the receiver is unreachable."""
     resources = current_resources()
     if not resources.settings.alert_webhook_url:
         return
     give_up_at = time.monotonic() + TASK_SECONDS
     try:
-        # The lock is held by a transaction of its own: each step of the other is committed at once.
+        # A transaction of its own holds the lock, so that the other connection commits each step at once.
         with (
             resources.database.connection() as guard,
             guard.transaction(),
@@ -57,21 +57,21 @@ def deliver() -> None:
             while is_mine and time.monotonic() < give_up_at and deliver_next(connection, resources.settings):
                 pass
     except (psycopg.Error, PoolTimeout) as error:
-        log.warning("webhook_outbox_away", error=type(error).__name__, reason=str(error).strip())
+        log.warning("webhook_database_unavailable", error=type(error).__name__, reason=str(error).strip())
 
 
 def deliver_next(connection: psycopg.Connection, settings: Settings) -> bool:
-    """Sends the event that is due for the longest time; False where none is, or the receiver is out of reach."""
+    """Sends the delivery that is overdue the longest; False if none is due or the receiver is unreachable."""
     delivery = claim_delivery(connection)
     if delivery is None:
         return False
     try:
         send(delivery, settings)
     except (Refused, Unreachable, SoftTimeLimitExceeded) as error:
-        why = str(error)
-        record_failure(connection, delivery, why)
+        reason = str(error)
+        record_failure(connection, delivery, reason)
         count_delivery("refused" if isinstance(error, Refused) else "unreachable")
-        log.warning("webhook_failed", event_id=str(delivery.event_id), attempts=delivery.attempts, reason=why)
+        log.warning("webhook_failed", event_id=str(delivery.event_id), attempts=delivery.attempts, reason=reason)
         return isinstance(error, Refused)
     record_success(connection, delivery)
     count_delivery("delivered")
@@ -79,7 +79,7 @@ def deliver_next(connection: psycopg.Connection, settings: Settings) -> bool:
 
 
 def send(delivery: Delivery, settings: Settings) -> None:
-    """One POST. Raises Refused or Unreachable; the URL, which may hold a secret, is in neither."""
+    """One POST. Raises Refused or Unreachable; their texts never hold the URL, which may contain a secret."""
     body = msgspec.json.encode(delivery.payload)
     timestamp = str(int(time.time()))
     headers = {
@@ -95,8 +95,8 @@ def send(delivery: Delivery, settings: Settings) -> None:
             retries=False, redirect=False, preload_content=False,
         )  # fmt: skip
     except urllib3.exceptions.HTTPError as error:
-        raise Unreachable(_in_words(error)) from None
-    answer.close()  # what it says beside the status is not read
+        raise Unreachable(_describe(error)) from None
+    answer.close()  # only the status is read
     if answer.status >= 500 or answer.status == 429:
         raise Unreachable(f"answered {answer.status}")
     if not 200 <= answer.status < 300:
@@ -113,9 +113,9 @@ def _client() -> urllib3.PoolManager:
     return urllib3.PoolManager(maxsize=1)
 
 
-def _in_words(error: urllib3.exceptions.HTTPError) -> str:
-    # To urllib3 a refused connection is a timeout too.
-    is_late = isinstance(error, urllib3.exceptions.TimeoutError)
-    if is_late and not isinstance(error, urllib3.exceptions.NewConnectionError):
+def _describe(error: urllib3.exceptions.HTTPError) -> str:
+    # urllib3 counts a refused connection as a timeout too.
+    is_timeout = isinstance(error, urllib3.exceptions.TimeoutError)
+    if is_timeout and not isinstance(error, urllib3.exceptions.NewConnectionError):
         return "did not answer in time"
-    return f"out of reach ({type(error).__name__})"
+    return f"unreachable ({type(error).__name__})"

@@ -1,104 +1,122 @@
-"""What the webhook has yet to be told of alerts: written in the transaction that opens or resolves them, sent after.
+"""Webhook deliveries: stored in the transaction that opens or resolves an alert; workers/webhooks.py sends them.
 
-An event is sent until it was taken: at least once, more than once where an answer got lost. Of one alert `resolved`
-is not sent before `opened` was. Claimed for LEASE, so that two senders do not send the same at a time; a sender that
-dies leaves it to the next when that is over.
+A delivery is sent until the receiver accepts it: at least once, and again if the receiver's answer was lost. Of one
+alert, `resolved` is not sent before `opened`. A sender claims a delivery for LEASE, so that two senders do not send
+the same one at once; if it ends without a result, another claims the delivery after that.
 """
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
+from sqlalchemy import Interval, bindparam, case, delete, func, insert, update
 
-OPENED, RESOLVED = "opened", "resolved"
+from models.alerts.alert import RESOLVED, Alert
+from models.schema.alerts import alert_deliveries
+from models.sql import Statement, one, run, run_many
 
+OPENED = "opened"
 LEASE = timedelta(seconds=60)
 FIRST_WAIT = timedelta(seconds=10)  # doubled with each attempt
 LONGEST_WAIT = timedelta(hours=1)
-# A receiver that was away for longer asks GET /v1/alerts what it has missed.
+# A receiver that was unavailable for longer reads GET /v1/alerts to catch up.
 GIVE_UP_AFTER = timedelta(days=7)
-# How long what was sent, or given up, can be looked at.
+# Deliveries stay in the table for this long after they were sent or given up.
 KEEP = timedelta(days=30)
 
-_WAITING = "{0}.delivered_at is null and {0}.gave_up_at is null"
+_MAX_ERROR_LENGTH = 500
+_PENDING = "{0}.delivered_at is null and {0}.gave_up_at is null"
 
 
-class Delivery(NamedTuple):
+class Event(msgspec.Struct, rename="camel"):
+    """The body of the POST."""
+
     event_id: UUID
-    payload: dict[str, Any]
+    event: str  # `opened` or `resolved`
+    alert: Alert
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    event_id: UUID
+    payload: dict[str, Any]  # an Event
     attempts: int  # this one included
 
 
-def enqueue_deliveries(connection: psycopg.Connection, events: Iterable[tuple[str, int, dict]]) -> None:
-    """Puts down (event, alert id, alert as shown), to be sent once the caller's transaction is committed."""
-    connection.cursor().executemany(
-        """insert into alert_deliveries (event_id, alert_id, event, payload) values (%s, %s, %s, %s::jsonb)""",
-        [_row(*event) for event in events],
+_DELIVERY = class_row(Delivery)
+_THIS = alert_deliveries.c.event_id == bindparam("this")
+_INSERT = Statement(
+    insert(alert_deliveries).values({name: bindparam(name) for name in ("event_id", "alert_id", "event", "payload")})
+)
+_DELIVERED = Statement(update(alert_deliveries).where(_THIS).values(delivered_at=func.now(), last_error=None))
+_FAILED = Statement(
+    update(alert_deliveries)
+    .where(_THIS)
+    .values(
+        last_error=bindparam("reason"),
+        next_attempt_at=func.now() + bindparam("wait", type_=Interval),
+        gave_up_at=case((alert_deliveries.c.created_at < func.now() - GIVE_UP_AFTER, func.now())),
     )
+)
+_DELETE_OLD = Statement(
+    delete(alert_deliveries).where(
+        func.coalesce(alert_deliveries.c.delivered_at, alert_deliveries.c.gave_up_at) < func.now() - KEEP
+    )
+)
 
 
-def _row(event: str, alert_id: int, alert: dict) -> tuple:
-    event_id = uuid4()
-    payload = {"eventId": event_id, "event": event, "alert": alert}
-    return event_id, alert_id, event, msgspec.json.encode(payload).decode()
+def enqueue_deliveries(connection: psycopg.Connection, alerts: Iterable[Alert]) -> None:
+    """Stores a delivery for each alert, which has just opened or been resolved, in the caller's transaction."""
+    events = [Event(uuid4(), RESOLVED if alert.state == RESOLVED else OPENED, alert) for alert in alerts]
+    rows = (
+        {"event_id": e.event_id, "alert_id": e.alert.id, "event": e.event, "payload": msgspec.json.encode(e).decode()}
+        for e in events
+    )
+    run_many(connection, _INSERT, rows)
 
 
 def claim_delivery(connection: psycopg.Connection) -> Delivery | None:
-    """The event that is due for the longest time, to be sent within LEASE; None where none is.
+    """The delivery that is overdue the longest, to be sent within LEASE; None if none is due.
 
-    Index: alert_deliveries_waiting; alert_deliveries_alert for the event before.
+    Index: alert_deliveries_waiting; alert_deliveries_alert for the earlier event of the alert.
     """
-    return (
-        connection.cursor(row_factory=class_row(Delivery))
-        .execute(
-            f"""update alert_deliveries set attempts = attempts + 1, next_attempt_at = now() + %s
-                where event_id = (
-                  select event_id from alert_deliveries as due
-                  where {_WAITING.format("due")} and next_attempt_at <= now() and not exists (
-                    select from alert_deliveries as before
-                    where before.alert_id = due.alert_id and before.event < due.event and {_WAITING.format("before")})
-                  order by next_attempt_at limit 1 for update skip locked)
-                returning event_id, payload, attempts""",
-            [LEASE],
-        )
-        .fetchone()
+    cursor = connection.cursor(row_factory=_DELIVERY).execute(
+        f"""update alert_deliveries set attempts = attempts + 1, next_attempt_at = now() + %s
+            where event_id = (
+              select event_id from alert_deliveries as due
+              where {_PENDING.format("due")} and next_attempt_at <= now() and not exists (
+                select from alert_deliveries as before
+                where before.alert_id = due.alert_id and before.event < due.event and {_PENDING.format("before")})
+              order by next_attempt_at limit 1 for update skip locked)
+            returning event_id, payload, attempts""",
+        [LEASE],
     )
+    return cursor.fetchone()
 
 
 def record_success(connection: psycopg.Connection, delivery: Delivery) -> None:
-    connection.execute(
-        "update alert_deliveries set delivered_at = now(), last_error = null where event_id = %s", [delivery.event_id]
-    )
+    run(connection, _DELIVERED, {"this": delivery.event_id})
 
 
-def record_failure(connection: psycopg.Connection, delivery: Delivery, why: str) -> None:
-    """Has the event wait for its next attempt, or gives it up."""
+def record_failure(connection: psycopg.Connection, delivery: Delivery, reason: str) -> None:
+    """Schedules the next attempt, or gives the delivery up."""
     wait = min(FIRST_WAIT * 2 ** min(delivery.attempts - 1, 16), LONGEST_WAIT)
-    connection.execute(
-        """update alert_deliveries
-           set last_error = %(why)s, next_attempt_at = now() + %(wait)s,
-               gave_up_at = case when created_at < now() - %(give_up_after)s then now() end
-           where event_id = %(id)s""",
-        {"id": delivery.event_id, "why": why[:500], "wait": wait, "give_up_after": GIVE_UP_AFTER},
-    )
+    run(connection, _FAILED, {"this": delivery.event_id, "reason": reason[:_MAX_ERROR_LENGTH], "wait": wait})
 
 
 def count_deliveries(connection: psycopg.Connection) -> dict[str, int]:
-    """Events not sent: `waiting` for their first attempt, `failing` with one or more, `given_up` in the last days."""
-    counts = connection.execute(
-        f"""select count(*) filter (where attempts = 0), count(*) filter (where attempts > 0),
-                   (select count(*) from alert_deliveries where gave_up_at is not null)
-            from alert_deliveries as d where {_WAITING.format("d")}"""
-    ).fetchone()
-    return dict(zip(("waiting", "failing", "given_up"), counts, strict=True))
+    """Deliveries by state: `waiting` for the first attempt, `failing` after one or more, `given_up` within KEEP."""
+    cursor = connection.cursor(row_factory=dict_row).execute(
+        f"""select count(*) filter (where attempts = 0) as waiting, count(*) filter (where attempts > 0) as failing,
+                   (select count(*) from alert_deliveries where gave_up_at is not null) as given_up
+            from alert_deliveries as d where {_PENDING.format("d")}"""
+    )
+    return one(cursor)
 
 
 def delete_old_deliveries(connection: psycopg.Connection) -> int:
-    """Removes what was sent or given up long ago."""
-    return connection.execute(
-        "delete from alert_deliveries where coalesce(delivered_at, gave_up_at) < now() - %s", [KEEP]
-    ).rowcount
+    """Deletes deliveries that were sent or given up longer than KEEP ago; returns how many."""
+    return run(connection, _DELETE_OLD).rowcount

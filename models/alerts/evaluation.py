@@ -1,34 +1,22 @@
-"""Alerts: opened by a rule, acknowledged by a person, resolved by the same rule. At most one of a device and kind is
-not resolved; an index holds that, so that two evaluations at a time do no harm.
+"""Evaluation of the alert rules: opens and resolves alerts.
+
+At most one alert per device and kind is not resolved. A unique index holds that, so two evaluations at once do no harm.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import args_row
 
-from models.access.bindings import Binding, bound_to
-from models.alerts.deliveries import OPENED, enqueue_deliveries
-from models.alerts.rules import (
-    BATTERY_TEMPERATURE,
-    EFFICIENCY,
-    FEW_DEVICES,
-    IMPLAUSIBLE,
-    RULES,
-    SILENT,
-    STANDSTILL,
-    STANDSTILL_SHARE,
-)
+from models.alerts.alert import RESOLVED, alert_row
+from models.alerts.deliveries import enqueue_deliveries
+from models.alerts.rules import FEW_DEVICES, RULES, STANDSTILL, STANDSTILL_SHARE
 from models.locks import Lock, try_lock
 from models.settings import DIRECT_SHARD, Settings
+from models.sql import one
 
-KINDS = tuple(RULES)
-OPEN, ACKNOWLEDGED, RESOLVED = STATES = ("open", "acknowledged", "resolved")
-UNITS = {EFFICIENCY: "%", BATTERY_TEMPERATURE: "°C", SILENT: "s", IMPLAUSIBLE: "readings"}
-
-# What the rule says of alerts that are there, and those that it opens. A person's acknowledgement stays.
+# Applies the rule's verdicts to the alerts that exist, then opens new ones. An acknowledgement stays.
 _EVALUATE = """
 with judged as materialized ({rule}),
 changed as (
@@ -55,18 +43,21 @@ select * from opened union all select * from changed where state = 'resolved' or
 """
 
 
-class Evaluated(NamedTuple):
+class Changes(NamedTuple):
+    """How many alerts of one kind an evaluation opened and resolved."""
+
     opened: int
     resolved: int
 
 
-def evaluate(
+def evaluate_alerts(
     connection: psycopg.Connection, settings: Settings, *, stored_until: datetime, now: datetime | None = None
-) -> dict[str, Evaluated]:
-    """Judges every device by every rule; each kind is a transaction, with the events for the webhook in it.
+) -> dict[str, Changes]:
+    """Evaluates every rule for every device; returns the changes by kind.
 
-    `stored_until`: everything that was accepted before is in Postgres. Where another evaluation runs, this one does
-    nothing. One that dies has done whole kinds; the next does the rest.
+    Each kind is one transaction, which also stores the webhook's deliveries. `stored_until`: everything accepted
+    before that time is in Postgres. Does nothing while another evaluation runs. One that is interrupted has finished
+    whole kinds; the next does the rest.
     """
     now = now or datetime.now(UTC)
     values = {
@@ -78,27 +69,31 @@ def evaluate(
         "min_kwh": settings.alert_min_kwh,
         "battery_temp": settings.alert_battery_temp,
         "silent_seconds": settings.alert_silent_seconds,
-        "can_tell_silence": _can_tell_silence(connection, settings, stored_until, now),
+        "can_tell_silence": _is_ingest_steady(connection, settings, stored_until, now),
     }
-    found = {}
+    changes = {}
     for kind, rule in RULES.items():
         with connection.transaction():
             if not try_lock(connection, Lock.ALERTS):
                 break
-            cursor = connection.cursor(row_factory=dict_row)
-            changes = cursor.execute(_EVALUATE.format(rule=rule), values | {"kind": kind}).fetchall()
-            events = [(RESOLVED if alert["state"] == RESOLVED else OPENED, alert) for alert in changes]
+            cursor = connection.cursor(row_factory=alert_row)
+            changed = cursor.execute(_EVALUATE.format(rule=rule), {**values, "kind": kind}).fetchall()
             if settings.alert_webhook_url:
-                enqueue_deliveries(connection, [(event, alert["id"], shown(alert)) for event, alert in events])
-        resolved = sum(event == RESOLVED for event, _ in events)
-        found[kind] = Evaluated(len(events) - resolved, resolved)
-    return found
+                enqueue_deliveries(connection, changed)
+        resolved = sum(alert.state == RESOLVED for alert in changed)
+        changes[kind] = Changes(len(changed) - resolved, resolved)
+    return changes
 
 
-def _can_tell_silence(
+class _Standstill(NamedTuple):
+    gap_seconds: float
+    devices: int
+
+
+def _is_ingest_steady(
     connection: psycopg.Connection, settings: Settings, stored_until: datetime, now: datetime
 ) -> bool:
-    """Whether a device that is not heard is silent, or may be waiting behind a standstill of ours."""
+    """Whether a device without readings is silent; otherwise they may be waiting behind a standstill of ingest."""
     longest = timedelta(seconds=STANDSTILL_SHARE * settings.alert_silent_seconds)
     if stored_until < now - longest:
         return False
@@ -108,97 +103,5 @@ def _can_tell_silence(
         "since_ms": int(since.timestamp() * 1000),
         "until_ms": int(now.timestamp() * 1000),
     }
-    gap_seconds, devices = connection.execute(STANDSTILL, values).fetchone()
-    return devices <= FEW_DEVICES or gap_seconds <= longest.total_seconds()
-
-
-def acknowledge(
-    connection: psycopg.Connection, alert_id: int, note: str | None = None, *, at: datetime | None = None
-) -> dict | None:
-    """Notes that a person knows, and their note where there is one; the alert, None where there is no such alert.
-
-    Acknowledged again only a note changes. One that is resolved stays as it is: see its state.
-    """
-    with connection.transaction():
-        cursor = connection.cursor(row_factory=dict_row)
-        cursor.execute(
-            """update alerts set state = 'acknowledged', acknowledged_at = coalesce(acknowledged_at, %(at)s),
-                 note = coalesce(%(note)s, note)
-               where id = %(id)s and state <> 'resolved'""",
-            {"id": alert_id, "note": note, "at": at or datetime.now(UTC)},
-        )
-        return get_alert(connection, alert_id)
-
-
-def get_alert(connection: psycopg.Connection, alert_id: int) -> dict | None:
-    """By primary key; None where there is no such alert."""
-    cursor = connection.cursor(row_factory=dict_row)
-    return cursor.execute("select * from alerts where id = %s", [alert_id]).fetchone()
-
-
-def list_alerts(
-    connection: psycopg.Connection,
-    *,
-    limit: int,
-    state: str | None = None,
-    kind: str | None = None,
-    device_id: str | None = None,
-    before: int | None = None,
-    binding: Binding | None = None,
-) -> list[dict]:
-    """Up to `limit` alerts, the newest first, from the one before the id `before` on.
-
-    Index: the primary key backwards; alerts_device; alerts_unresolved_by_age for those that are not resolved.
-    """
-    where, values = bound_to("device_id", binding)
-    where.append("true")
-    for column, value in (("state", state), ("kind", kind), ("device_id", device_id)):
-        if value is not None:
-            where.append(f"{column} = %s")
-            values.append(value)
-    if before is not None:
-        where.append("id < %s")
-        values.append(before)
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(f"select * from alerts where {' and '.join(where)} order by id desc limit %s", [*values, limit])
-        .fetchall()
-    )
-
-
-def count_alerts(connection: psycopg.Connection) -> dict[str, int]:
-    """How many alerts of each kind are not resolved. Index: alerts_unresolved."""
-    found = connection.execute("select kind, count(*) from alerts where state <> 'resolved' group by kind").fetchall()
-    return dict.fromkeys(KINDS, 0) | dict(found)
-
-
-def shown(alert: Mapping[str, Any]) -> dict[str, Any]:
-    """An alert as the contract has it, in answers and in what the webhook is told."""
-    return {
-        "id": alert["id"],
-        "kind": alert["kind"],
-        "state": alert["state"],
-        "deviceKind": alert["device_kind"],
-        "deviceId": alert["device_id"],
-        "value": round(alert["value"], 4),
-        "bound": alert["bound"],
-        "unit": UNITS[alert["kind"]],
-        "message": _message(alert),
-        "detail": alert["detail"],
-        "openedAt": alert["opened_at"],
-        "lastSeenAt": alert["last_seen_at"],
-        "acknowledgedAt": alert["acknowledged_at"],
-        "note": alert["note"],
-        "resolvedAt": alert["resolved_at"],
-    }
-
-
-def _message(alert: Mapping[str, Any]) -> str:
-    """Neutral, so that it is true of an alert that is over as well."""
-    value, bound = alert["value"], alert["bound"]
-    return {
-        EFFICIENCY: lambda: f"Efficiency over the last day: {value:.1f} % (alert below {bound:g} %)",
-        BATTERY_TEMPERATURE: lambda: f"Battery temperature: {value:g} °C (alert above {bound:g} °C)",
-        SILENT: lambda: f"Last heard {alert['detail']['lastSeen']} (alert after {bound:,.0f} s)",
-        IMPLAUSIBLE: lambda: f"Implausible readings in the last day: {value:.0f}",
-    }[alert["kind"]]()
+    standstill = one(connection.cursor(row_factory=args_row(_Standstill)).execute(STANDSTILL, values))
+    return standstill.devices <= FEW_DEVICES or standstill.gap_seconds <= longest.total_seconds()

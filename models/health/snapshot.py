@@ -18,8 +18,8 @@ import redis
 from alembic.script import ScriptDirectory
 from psycopg_pool import PoolTimeout
 
+from models.alerts.alert import count_alerts
 from models.alerts.deliveries import count_deliveries
-from models.alerts.evaluation import count_alerts
 from models.analytics.rollups.watermark import RollupState, get_state
 from models.database import BoundedConnection, bounded, connection_options
 from models.observability.heartbeats import Heartbeats

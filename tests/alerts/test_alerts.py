@@ -8,7 +8,8 @@ from itertools import count
 import psycopg
 import pytest
 
-from models.alerts.evaluation import acknowledge, evaluate, list_alerts
+from models.alerts.alert import acknowledge_alert, list_alerts
+from models.alerts.evaluation import evaluate_alerts
 from tests.factories import ago, meter, vehicle
 
 ALERTS = "/v1/alerts"
@@ -67,8 +68,8 @@ def judge(database, resources):
 
     def judge(*, stored_until=None, now=None, **settings):
         now = now or ago(seconds=0)
-        evaluate(database, replace(resources.settings, **settings), stored_until=stored_until or now, now=now)
-        return {(a["device_id"], a["kind"]): a for a in list_alerts(database, limit=1000) if a["state"] != "resolved"}
+        evaluate_alerts(database, replace(resources.settings, **settings), stored_until=stored_until or now, now=now)
+        return {(a.device_id, a.kind): a for a in list_alerts(database, limit=1000) if a.state != "resolved"}
 
     return judge
 
@@ -99,27 +100,27 @@ def test_efficiency_opens_below_the_threshold_and_is_over_above_it_by_the_hyster
         roll_up("V1", hours=hours)
     roll_up("V1", ac=100, dc=84.9)
     opened = judge()["V1", "efficiency"]
-    assert (opened["state"], opened["bound"]) == ("open", 85.0)
-    assert opened["value"] == pytest.approx(84.9)
-    assert opened["detail"]["acConsumption"] == 100
-    assert opened["detail"]["completeness"] == 1
+    assert (opened.state, opened.bound) == ("open", 85.0)
+    assert opened.value == pytest.approx(84.9)
+    assert opened.detail["acConsumption"] == 100
+    assert opened.detail["completeness"] == 1
     # 86.9 is above the threshold and not by 2 points: it goes on, with the new value.
     roll_up("V1", ac=100, dc=86.9)
     kept = judge(now=ago(seconds=0) + timedelta(minutes=1))["V1", "efficiency"]
-    assert kept["id"] == opened["id"]
-    assert kept["value"] == pytest.approx(86.9)
-    assert kept["last_seen_at"] > opened["last_seen_at"]
+    assert kept.id == opened.id
+    assert kept.value == pytest.approx(86.9)
+    assert kept.last_seen_at > opened.last_seen_at
     # 87 is.
     roll_up("V1", ac=100, dc=87)
     assert not judge()
     (over,) = list_alerts(database, limit=10)
-    assert (over["id"], over["state"]) == (opened["id"], "resolved")
-    assert over["value"] == pytest.approx(87)
+    assert (over.id, over.state) == (opened.id, "resolved")
+    assert over.value == pytest.approx(87)
     # Between the two nothing opens anew; below the threshold another alert does.
     roll_up("V1", ac=100, dc=86)
     assert not judge()
     roll_up("V1", ac=100, dc=80)
-    assert judge()["V1", "efficiency"]["id"] != opened["id"]
+    assert judge()["V1", "efficiency"].id != opened.id
 
 
 def test_a_day_is_judged_by_all_its_hours_and_none_before(judge, roll_up):
@@ -127,7 +128,7 @@ def test_a_day_is_judged_by_all_its_hours_and_none_before(judge, roll_up):
     roll_up("V1", hours=24, ac=10, dc=6, readings=720)
     roll_up("V1", hours=1, ac=10, dc=10, readings=720)
     roll_up("V1", hours=25, ac=1000, dc=1000)
-    assert judge()["V1", "efficiency"]["value"] == pytest.approx(80)
+    assert judge()["V1", "efficiency"].value == pytest.approx(80)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_with_little_data_what_is_there_stays(judge, roll_up):
 def test_completeness_is_by_the_heartbeat_of_the_device(judge, roll_up, database):
     database.execute("insert into devices (kind, device_id, heartbeat_seconds) values ('vehicle', 'V1', 900)")
     roll_up("V1", ac=10, dc=5, readings=96)  # one in 15 minutes: all of them
-    assert judge()["V1", "efficiency"]["detail"]["completeness"] == 1
+    assert judge()["V1", "efficiency"].detail["completeness"] == 1
 
 
 # ── Battery ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +166,7 @@ def test_a_hot_battery_is_alerted_by_its_newest_reading_and_over_when_that_is_co
     heard("V1", battery_temp=60.0)  # the bound itself is not above it
     assert not judge()
     heard("V1", battery_temp=60.1)
-    assert judge()["V1", "battery_temperature"]["value"] == 60.1
+    assert judge()["V1", "battery_temperature"].value == 60.1
     heard("V1", battery_temp=59)
     assert not judge()
 
@@ -174,7 +175,7 @@ def test_a_peak_between_two_looks_is_alerted_until_its_hour_is_past(judge, heard
     heard("V1", battery_temp=30)
     roll_up("V1", hours=1, hottest=75)
     opened = judge()["V1", "battery_temperature"]
-    assert (opened["value"], opened["detail"]["newest"]) == (75, 30)
+    assert (opened.value, opened.detail["newest"]) == (75, 30)
     database.execute("update rollup_state set rolled_until = rolled_until + interval '1 hour'")
     assert not judge()
 
@@ -194,8 +195,8 @@ def test_a_device_that_was_heard_once_and_is_no_more_is_alerted_until_it_is_hear
     heard("V1", ago(seconds=3500))
     found = judge()
     assert set(found) == {("M1", "silent")}
-    assert found["M1", "silent"]["value"] == pytest.approx(3605, abs=5)
-    assert found["M1", "silent"]["detail"]["lastSeen"].startswith(f"{ago(seconds=3605):%Y-%m-%dT%H:%M}"[:13])
+    assert found["M1", "silent"].value == pytest.approx(3605, abs=5)
+    assert found["M1", "silent"].detail["lastSeen"].startswith(f"{ago(seconds=3605):%Y-%m-%dT%H:%M}"[:13])
     heard("M1")
     assert not judge()
 
@@ -205,7 +206,7 @@ def test_a_device_with_a_slow_heartbeat_may_miss_one(judge, heard, database):
     heard("M1", ago(seconds=5900))
     assert not judge()
     heard("M1", ago(seconds=6100))
-    assert judge()["M1", "silent"]["bound"] == 6000
+    assert judge()["M1", "silent"].bound == 6000
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_an_alert_that_is_there_goes_on_while_ingest_stands_still(judge, fleet, 
     heard("M0")
     found = judge(now=ago(seconds=0) + timedelta(minutes=1))
     assert len(found) == 10
-    assert min(alert["last_seen_at"] for alert in found.values()) > ago(seconds=0)
+    assert min(alert.last_seen_at for alert in found.values()) > ago(seconds=0)
 
 
 # ── Implausible ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,10 +260,10 @@ def test_implausible_readings_are_alerted_while_the_day_has_them(judge, roll_up,
         [WATERMARK - timedelta(hours=2)],
     )
     found = judge()
-    assert {key: alert["value"] for key, alert in found.items()} == {("V1", "implausible"): 3, ("M1", "implausible"): 5}
+    assert {key: alert.value for key, alert in found.items()} == {("V1", "implausible"): 3, ("M1", "implausible"): 5}
     database.execute("delete from meter_hourly")
     database.execute("update rollup_state set rolled_until = rolled_until + interval '1 hour'")
-    assert {key: alert["value"] for key, alert in judge().items()} == {("V1", "implausible"): 1}
+    assert {key: alert.value for key, alert in judge().items()} == {("V1", "implausible"): 1}
 
 
 # ── A life ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -271,17 +272,17 @@ def test_implausible_readings_are_alerted_while_the_day_has_them(judge, roll_up,
 def test_an_acknowledged_alert_is_kept_and_not_opened_again(judge, heard, database):
     heard("V1", battery_temp=70)
     opened = judge()["V1", "battery_temperature"]
-    acknowledged = acknowledge(database, opened["id"], "on its way to the shop")
+    acknowledged = acknowledge_alert(database, opened.id, "on its way to the shop")
     heard("V1", battery_temp=90)
     kept = judge(now=ago(seconds=0) + timedelta(minutes=1))["V1", "battery_temperature"]
-    assert (kept["id"], kept["state"], kept["note"]) == (opened["id"], "acknowledged", "on its way to the shop")
-    assert kept["acknowledged_at"] == acknowledged["acknowledged_at"]
-    assert kept["value"] == 90
-    assert kept["last_seen_at"] > acknowledged["last_seen_at"]
+    assert (kept.id, kept.state, kept.note) == (opened.id, "acknowledged", "on its way to the shop")
+    assert kept.acknowledged_at == acknowledged.acknowledged_at
+    assert kept.value == 90
+    assert kept.last_seen_at > acknowledged.last_seen_at
     heard("V1", battery_temp=20)
     judge()
     (over,) = list_alerts(database, limit=10)
-    assert (over["state"], over["note"]) == ("resolved", "on its way to the shop")
+    assert (over.state, over.note) == ("resolved", "on its way to the shop")
 
 
 def test_there_is_one_alert_a_device_and_kind_that_is_not_resolved(judge, heard, database):
@@ -301,7 +302,7 @@ def test_two_evaluators_at_a_time_do_no_harm(heard, database, resources):
 
     def one(_) -> int:
         with psycopg.connect(resources.settings.database_url, autocommit=True) as connection:
-            found = evaluate(connection, resources.settings, stored_until=ago(seconds=0))
+            found = evaluate_alerts(connection, resources.settings, stored_until=ago(seconds=0))
             return sum(kind.opened for kind in found.values())
 
     with ThreadPoolExecutor(4) as pool:
@@ -331,7 +332,7 @@ def three(judge, heard):
     for device in ("V1", "V2"):
         heard(device, battery_temp=70)
         judge()
-    return {device: alert["id"] for (device, _), alert in judge().items()}
+    return {device: alert.id for (device, _), alert in judge().items()}
 
 
 def test_alerts_are_listed_newest_first_in_pages_and_by_what_is_asked_for(client, three):

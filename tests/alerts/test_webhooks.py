@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from models.alerts import deliveries
-from models.alerts.evaluation import evaluate
+from models.alerts.evaluation import evaluate_alerts
 from models.resources import Resources
 from models.settings import SettingsError, load_settings
 from tests import ROOT
@@ -94,7 +94,7 @@ def battery(database, settings):
                set battery_temp = excluded.battery_temp""",
             [device, temperature],
         )
-        evaluate(database, replace(settings, **changes), stored_until=ago(seconds=0))
+        evaluate_alerts(database, replace(settings, **changes), stored_until=ago(seconds=0))
 
     return battery
 
@@ -179,7 +179,7 @@ def test_a_receiver_that_is_not_there(battery, receiver, database, due, monkeypa
         patch.setattr(webhooks, "current_resources", lambda: Resources(away, resources.database, resources.stream))
         webhooks.deliver()
     ((error,),) = database.execute("select last_error from alert_deliveries").fetchall()
-    assert error.startswith("out of reach")
+    assert error.startswith("unreachable")
     due()
     webhooks.deliver()
     assert len(receiver.got) == 1

@@ -3,7 +3,7 @@
 import click
 
 from loadtool.terminal import print_table
-from models.alerts.evaluation import KINDS, OPEN, RESOLVED, STATES, acknowledge, list_alerts, shown
+from models.alerts.alert import KINDS, OPEN, RESOLVED, STATES, acknowledge_alert, list_alerts
 from webapp.alerts import MAX_NOTE_LENGTH
 from webapp.commands.database import database
 
@@ -40,12 +40,12 @@ def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> No
         ("id", "opened (UTC)", "state", "device", "message", "note"),
         (
             (
-                alert["id"],
-                f"{alert['opened_at']:%Y-%m-%d %H:%M:%S}",
-                alert["state"],
-                f"{alert['device_kind']} {alert['device_id']}",
-                shown(alert)["message"],
-                alert["note"],
+                alert.id,
+                f"{alert.opened_at:%Y-%m-%d %H:%M:%S}",
+                alert.state,
+                f"{alert.device_kind} {alert.device_id}",
+                alert.message,
+                alert.note,
             )
             for alert in found
         ),
@@ -68,11 +68,11 @@ def acknowledge_(alert_ids: tuple[int, ...], note: str | None) -> None:
     failed = 0
     with database() as (connection, _):
         for alert_id in dict.fromkeys(alert_ids):
-            alert = acknowledge(connection, alert_id, note)
-            if alert is None or alert["state"] == RESOLVED:
+            alert = acknowledge_alert(connection, alert_id, note)
+            if alert is None or alert.state == RESOLVED:
                 failed += 1
                 click.echo(f"{alert_id}: {'there is no such alert' if alert is None else 'is resolved'}", err=True)
             else:
-                click.echo(f"{alert_id}: acknowledged, {alert['device_kind']} {alert['device_id']}, {alert['kind']}")
+                click.echo(f"{alert_id}: acknowledged, {alert.device_kind} {alert.device_id}, {alert.kind}")
     if failed:
         raise click.ClickException(f"{failed} of {len(set(alert_ids))} were not acknowledged.")

@@ -1,6 +1,6 @@
 """Alerts."""
 
-from models.alerts.evaluation import KINDS, STATES, UNITS
+from models.alerts.alert import KINDS, STATES, UNITS
 from webapp.alerts import MAX_BODY_BYTES, AcknowledgementSchema, AlertPageSchema
 from webapp.openapi.answers import answer
 from webapp.openapi.components import METER_ID, TEXT, TIME, or_null, page_of, record, said, schema
