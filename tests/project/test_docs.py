@@ -58,7 +58,7 @@ def anchors(path: Path) -> set[str]:
 
 
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"docs"}
-PATH = re.compile(rf"(?<![\w/.-])(?:(?:{'|'.join(FOLDERS)})/[\w./-]*\w|docs/[\w-]+\.md)")
+PATH = re.compile(rf"(?<![\w/.-])(?:(?:{'|'.join(FOLDERS)})/[\w./-]*\w(?![\w<])|docs/[\w-]+\.md)")
 
 
 def comments_and_docstrings(path: Path) -> str:
