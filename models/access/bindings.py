@@ -52,17 +52,3 @@ def binding_sql(column: str, binding: Binding | None) -> str:
     """The condition for SQL written by hand, `true` without a binding; its values are those of `binding_values`."""
     text, _ = render(where(within_binding(literal_column(column)), binding_values(binding)))
     return f"({text})"
-
-
-def bound_to(column: str, binding: Binding | None) -> tuple[list[str], list]:
-    """Conditions, and their values, that keep the rows of the bound devices: ranges of the column's index."""
-    if binding is None:
-        return [], []
-    either, values = [], []
-    if binding.device_ids or binding.prefix is None:
-        either.append(f"{column} = any(%s)")
-        values.append(sorted(binding.device_ids))
-    if binding.prefix is not None:
-        either.append(f"({column} >= %s and {column} < %s)")
-        values += [binding.prefix, binding.prefix + _AFTER_ALL]
-    return [f"({' or '.join(either)})"], values

@@ -1,23 +1,26 @@
 """Charging sessions: one vehicle at one meter from a start to an end. The fine-grained form of a mapping."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
+import msgspec
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import args_row, class_row
+from sqlalchemy import bindparam, insert, select, text, tuple_, update
 
-from models.access.bindings import Binding, bound_to
+from models.access.bindings import Binding, binding_values, within_binding
 from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import Performance, get_performances
 from models.analytics.energy.registers import instants
 from models.analytics.money.costs import Cost, get_costs
-from models.readings import VEHICLE, rfc3339
+from models.readings import VEHICLE
+from models.schema.sessions import charging_sessions
+from models.sql import Statement, finite, one, run
 from models.storage.stale_marks import mark_feed_stale
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """[started_at, ended_at); `ended_at` is None while it is open."""
 
     id: int
@@ -27,89 +30,102 @@ class Session:
     ended_at: datetime | None
 
     def until(self, now: datetime) -> datetime:
-        """The end of what there is of it: never before the start."""
+        """Its end; of an open session `now`, but never before the start."""
         return max(self.started_at, self.ended_at or now)
 
 
-class SessionOpen(Exception):
-    """The vehicle has another session that is open: `session`."""
+class SessionError(Exception):
+    """A session can't be started or ended because of `session`."""
 
     def __init__(self, session: Session):
         super().__init__(session)
         self.session = session
 
 
-class SessionEnded(Exception):
-    """It has ended already, at the time that `session` says."""
-
-    def __init__(self, session: Session):
-        super().__init__(session)
-        self.session = session
+class SessionOpen(SessionError):
+    """The vehicle has another open session."""
 
 
-_COLUMNS = "id, vehicle_id, meter_id, started_at, nullif(ended_at, 'infinity') as ended_at"
+class SessionEnded(SessionError):
+    """The session has ended already."""
+
+
+class SessionEndsTooEarly(SessionError):
+    """The session would end before it starts, or at once."""
+
+
+_TABLE = charging_sessions.c
+_ROW = class_row(Session)
+_COLUMNS = (_TABLE.id, _TABLE.vehicle_id, _TABLE.meter_id, _TABLE.started_at, finite(_TABLE.ended_at))
+_OF_VEHICLE, _OF_METER = _TABLE.vehicle_id == bindparam("vehicle_id"), _TABLE.meter_id == bindparam("meter_id")
+
+_GET = Statement(select(*_COLUMNS).where(_TABLE.id == bindparam("session_id")))
+_GET_LOCKED = Statement(select(*_COLUMNS).where(_TABLE.id == bindparam("session_id")).with_for_update())
+_GET_SAME = Statement(select(*_COLUMNS).where(_OF_VEHICLE, _OF_METER, _TABLE.started_at == bindparam("started_at")))
+_GET_OPEN = Statement(select(*_COLUMNS).where(_OF_VEHICLE, _TABLE.ended_at == text("'infinity'")))
+_INSERT = Statement(
+    insert(charging_sessions)
+    .values({name: bindparam(name) for name in ("vehicle_id", "meter_id", "started_at")})
+    .returning(*_COLUMNS)
+)
+_SET_END = Statement(
+    update(charging_sessions)
+    .where(_TABLE.id == bindparam("session_id"))
+    .values(ended_at=bindparam("ended_at"))
+    .returning(*_COLUMNS)
+)
+_LIST = Statement(
+    select(*_COLUMNS).order_by(_TABLE.started_at.desc(), _TABLE.id.desc()).limit(bindparam("limit")),
+    optional=(
+        _OF_VEHICLE,
+        _OF_METER,
+        tuple_(_TABLE.started_at, _TABLE.id) < tuple_(bindparam("after_start"), bindparam("after_id")),
+        *within_binding(_TABLE.vehicle_id),
+    ),
+)
 
 
 def start_session(
     connection: psycopg.Connection, vehicle_id: str, meter_id: str, started_at: datetime
 ) -> tuple[Session, bool]:
-    """Opens a session; returns it and whether it is new. The same start again is the same session, ended or not.
+    """Starts a session; returns it and whether it is new. The same start again is the same session, ended or not.
 
-    Raises SessionOpen where the vehicle has another one open. One transaction: a session and its marks.
+    Raises SessionOpen if the vehicle has another open session. One transaction: the session and its stale marks.
     """
-    given = {"vehicle": vehicle_id, "meter": meter_id, "start": started_at}
+    values = {"vehicle_id": vehicle_id, "meter_id": meter_id, "started_at": started_at}
     with connection.transaction():
-        # Two starts of one vehicle at a time would both find nothing open.
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('session ' || %(vehicle)s, 0))", given)
-        there = _one(
-            connection,
-            "vehicle_id = %(vehicle)s and started_at = %(start)s and meter_id = %(meter)s",
-            given,
-        )
-        if there:
-            return there, False
-        if still_open := _one(connection, "vehicle_id = %(vehicle)s and ended_at = 'infinity'", given):
-            raise SessionOpen(still_open)
-        new = (
-            _cursor(connection)
-            .execute(
-                f"""insert into charging_sessions (vehicle_id, meter_id, started_at)
-                    values (%(vehicle)s, %(meter)s, %(start)s) returning {_COLUMNS}""",
-                given,
-            )
-            .fetchone()
-        )
+        # Two starts of one vehicle at a time would both find no open session.
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"session {vehicle_id}"])
+        if same := run(connection, _GET_SAME, values, row=_ROW).fetchone():
+            return same, False
+        if other := run(connection, _GET_OPEN, values, row=_ROW).fetchone():
+            raise SessionOpen(other)
+        session = one(run(connection, _INSERT, values, row=_ROW))
         mark_feed_stale(connection, vehicle_id, meter_id, started_at, None)
-    return new, True
+    return session, True
 
 
 def end_session(connection: psycopg.Connection, session_id: int, ended_at: datetime) -> Session | None:
-    """Ends the open session; None where there is none of this id.
+    """Ends the open session; None if there is no session with this id.
 
-    Raises SessionEnded where it has ended, ValueError where the end is not after the start.
+    Raises SessionEnded or SessionEndsTooEarly. One transaction: the session and its stale marks.
     """
+    values = {"session_id": session_id, "ended_at": ended_at}
     with connection.transaction():
-        found = _one(connection, "id = %(id)s for update", {"id": session_id})
-        if found is None:
+        session = run(connection, _GET_LOCKED, values, row=_ROW).fetchone()
+        if session is None:
             return None
-        if found.ended_at is not None:
-            raise SessionEnded(found)
-        if ended_at <= found.started_at:
-            raise ValueError(f"the session began at {rfc3339(found.started_at)}")
-        ended = (
-            _cursor(connection)
-            .execute(
-                f"update charging_sessions set ended_at = %s where id = %s returning {_COLUMNS}", [ended_at, session_id]
-            )
-            .fetchone()
-        )
-        mark_feed_stale(connection, found.vehicle_id, found.meter_id, ended_at, None)
-    return ended
+        if session.ended_at is not None:
+            raise SessionEnded(session)
+        if ended_at <= session.started_at:
+            raise SessionEndsTooEarly(session)
+        mark_feed_stale(connection, session.vehicle_id, session.meter_id, ended_at, None)
+        return one(run(connection, _SET_END, values, row=_ROW))
 
 
 def get_session(connection: psycopg.Connection, session_id: int) -> Session | None:
     """By primary key."""
-    return _one(connection, "id = %(id)s", {"id": session_id})
+    return run(connection, _GET, {"session_id": session_id}, row=_ROW).fetchone()
 
 
 def list_sessions(
@@ -121,44 +137,21 @@ def list_sessions(
     limit: int,
     binding: Binding | None = None,
 ) -> list[Session]:
-    """Sessions, the last started first, of one vehicle, of one meter, or of all vehicles that are bound.
+    """Sessions, the last started first, after the (started_at, id) `after`; of one vehicle, of one meter, or of all.
 
     By charging_sessions_vehicle, charging_sessions_meter or charging_sessions_started, backwards.
     """
-    where, values = bound_to("vehicle_id", binding)
-    where.append("true")
-    for column, wanted in (("vehicle_id", vehicle_id), ("meter_id", meter_id)):
-        if wanted is not None:
-            where.append(f"{column} = %s")
-            values.append(wanted)
+    values: dict[str, Any] = {"vehicle_id": vehicle_id, "meter_id": meter_id, "limit": limit}
     if after is not None:
-        where.append("(started_at, id) < (%s, %s)")
-        values += after
-    return (
-        _cursor(connection)
-        .execute(
-            f"""select {_COLUMNS} from charging_sessions where {" and ".join(where)}
-                order by charging_sessions.started_at desc, id desc limit %s""",
-            [*values, limit],
-        )
-        .fetchall()
-    )
+        values["after_start"], values["after_id"] = after
+    return run(connection, _LIST, values | binding_values(binding), row=_ROW).fetchall()
 
 
-def _one(connection: psycopg.Connection, condition: str, values: dict) -> Session | None:
-    return _cursor(connection).execute(f"select {_COLUMNS} from charging_sessions where {condition}", values).fetchone()
+# ── Reports ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _cursor(connection: psycopg.Connection) -> psycopg.Cursor[Session]:
-    return connection.cursor(row_factory=class_row(Session))
-
-
-# ── What there is to tell of them ────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class SessionReport:
-    """A session, its energy and what it cost; the states of charge are the first and the last known within it."""
+class SessionReport(NamedTuple):
+    """A session with its energy and cost; the states of charge are the first and the last reported within it."""
 
     session: Session
     performance: Performance
@@ -167,18 +160,23 @@ class SessionReport:
     soc_to: float | None
 
 
-# By vehicle_readings_history_covering, from either end, no further than to the first reading with one.
-_WITHIN = ["query.vehicle_id", ["%(start)s", "query.starts"], ["%(end)s", "query.ends"], ["soc"]]
+class _Soc(NamedTuple):
+    first: float | None
+    last: float | None
+
+
+_STARTS, _ENDS = ["%(start)s", "query.starts"], ["%(end)s", "query.ends"]
+# By vehicle_readings_history_covering, from either end, no further than the first reading with a state of charge.
 _SOC = f"""
 select first.soc, last.soc
 from unnest(%(vehicle_ids)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
   with ordinality as query (vehicle_id, starts, ends, place)
 left join lateral (
-  select soc from {instants(VEHICLE, *_WITHIN, oldest_first=True)} as instant
+  select soc from {instants(VEHICLE, "query.vehicle_id", _STARTS, _ENDS, ["soc"], oldest_first=True)} as instant
   where soc is not null order by recorded_at limit 1
 ) as first on true
 left join lateral (
-  select soc from {instants(VEHICLE, *_WITHIN)} as instant
+  select soc from {instants(VEHICLE, "query.vehicle_id", _STARTS, _ENDS, ["soc"])} as instant
   where soc is not null order by recorded_at desc limit 1
 ) as last on true
 order by place
@@ -188,20 +186,21 @@ order by place
 def report_sessions(
     connection: psycopg.Connection, sessions: Sequence[Session], now: datetime, *, heartbeat_seconds: int
 ) -> list[SessionReport]:
-    """What each session took in and cost, as of now, in the order given; from history, all in a few statements."""
+    """The energy and cost of each session as of `now`, in the order given; from history, in a few statements."""
     if not sessions:
         return []
     queries = [EnergyQuery(s.vehicle_id, s.started_at, s.until(now), s.meter_id) for s in sessions]
     performances = get_performances(connection, queries, heartbeat_seconds=heartbeat_seconds)
     costs = get_costs(connection, queries, heartbeat_seconds=heartbeat_seconds)
-    soc = connection.execute(
-        _SOC,
-        {
-            "vehicle_ids": [a.vehicle_id for a in queries],
-            "starts": [a.start for a in queries],
-            "ends": [a.end for a in queries],
-            "start": min(a.start for a in queries),
-            "end": max(a.end for a in queries),
-        },
-    ).fetchall()
-    return [SessionReport(*rows[:3], *rows[3]) for rows in zip(sessions, performances, costs, soc, strict=True)]
+    values = {
+        "vehicle_ids": [query.vehicle_id for query in queries],
+        "starts": [query.start for query in queries],
+        "ends": [query.end for query in queries],
+        "start": min(query.start for query in queries),
+        "end": max(query.end for query in queries),
+    }
+    socs = connection.cursor(row_factory=args_row(_Soc)).execute(_SOC, values).fetchall()
+    return [
+        SessionReport(session, performance, cost, soc.first, soc.last)
+        for session, performance, cost, soc in zip(sessions, performances, costs, socs, strict=True)
+    ]

@@ -8,6 +8,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from models.analytics.sessions import (
     Session,
     SessionEnded,
+    SessionEndsTooEarly,
     SessionOpen,
     SessionReport,
     end_session,
@@ -104,8 +105,9 @@ def finish_session(session_id: str):
             session = _known(end_session(connection, number, ended_at))
         except SessionEnded as error:
             raise ApiError(409, f"This session ended at {rfc3339(error.session.ended_at)}") from None
-        except ValueError:
-            raise ValidationError(f"Must be after the start, {rfc3339(found.started_at)}.", "endedAt") from None
+        except SessionEndsTooEarly as error:
+            start = rfc3339(error.session.started_at)
+            raise ValidationError(f"Must be after the start, {start}.", "endedAt") from None
         return _tell(connection, [session])[0]
 
 
