@@ -1,44 +1,63 @@
-"""Connections to Postgres: one pool a process, with the timeouts of the process's role, and what its errors mean."""
+"""Connections to Postgres: one pool a process, with the timeouts of its role, and the classes of Postgres's errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
 from models.settings import Settings
 
-# A drain holds a batch of tens of thousands of rows in one transaction: seconds on a slow day, never a minute.
+# A drain stores a batch of tens of thousands of rows in one transaction, which takes seconds, never a minute.
 WORKER_STATEMENT_SECONDS = 60.0
 WORKER_POOL_SIZE = 2
-WORKER_WAIT_SECONDS = 1.0  # then the sweep comes again
+WORKER_WAIT_SECONDS = 1.0  # for a connection; the sweep starts the task again
 LOCK_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 3
-# A web request that gets no connection, or none that answers, in this time is answered 503.
+# A web request that gets no connection within this time, or one that does not answer, gets 503.
 WEB_WAIT_SECONDS = 0.5
-# A server that stands still can't time out its own statements: so long after they should have ended, we leave.
-PATIENCE_SECONDS = 1.0
+# A server that stands still can't time out its own statements: the client gives up this long after their timeout.
+GRACE_SECONDS = 1.0
 
-# SQLSTATE classes in which the row is at fault: data exception, integrity violation, raised by a trigger.
-# Anything else (connection, deadlock, disk full, shutdown, missing table, …) is no fault of the data.
+# Classes of SQLSTATE. The row is bad: data exception, integrity violation, raised by a trigger.
 _PERMANENT_CLASSES = ("22", "23", "P0")
-# Lost connection, deadlock, lock timeout, shutdown: the next try may well succeed.
+# The next attempt may succeed: lost connection, deadlock, lock timeout, shutdown.
 _TRANSIENT_CLASSES = ("", "08", "40", "55", "57")
 
 
-def open_web_pool(settings: Settings) -> ConnectionPool:
-    """The pool of a web process: short waits, so that a request answers 503 rather than hangs."""
+class BoundedConnection(psycopg.Connection):
+    """A connection that waits for the server for `wait_seconds` at most.
+
+    A query that is not answered in time raises OperationalError and closes the connection.
+    """
+
+    wait_seconds = WORKER_STATEMENT_SECONDS + GRACE_SECONDS
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            return super().wait(gen, interval, timeout or self.wait_seconds)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()  # a late answer must not be read as that of the next query
+            raise psycopg.OperationalError("Postgres does not answer") from None
+
+
+Pool = ConnectionPool[BoundedConnection]
+
+
+def open_web_pool(settings: Settings) -> Pool:
+    """The pool of a web process: short waits, so that a request gets 503 and does not hang."""
     return _open_pool(settings, "web", settings.db_pool_size, WEB_WAIT_SECONDS, settings.db_timeout_seconds)
 
 
-def open_worker_pool(settings: Settings) -> ConnectionPool:
-    """The pool of a worker process, which does one thing at a time."""
+def open_worker_pool(settings: Settings) -> Pool:
+    """The pool of a worker process, which runs one task at a time."""
     return _open_pool(settings, "worker", WORKER_POOL_SIZE, WORKER_WAIT_SECONDS, WORKER_STATEMENT_SECONDS)
 
 
-def _open_pool(settings: Settings, role: str, size: int, wait_seconds: float, statement_seconds: float):
-    # Opens in the background: a process starts, and says what is wrong, without Postgres too.
+def _open_pool(settings: Settings, role: str, size: int, wait_seconds: float, statement_seconds: float) -> Pool:
+    # Opens in the background: a process starts, and reports its readiness, without Postgres too.
     return ConnectionPool(
         settings.database_url,
         min_size=1,
@@ -46,53 +65,37 @@ def _open_pool(settings: Settings, role: str, size: int, wait_seconds: float, st
         timeout=wait_seconds,
         reconnect_timeout=0,
         connection_class=BoundedConnection,
-        check=_check,
+        check=_check_connection,
         kwargs=connection_options(role, statement_seconds),
-        configure=partial(_bound, statement_seconds + PATIENCE_SECONDS),
+        configure=partial(_set_wait, statement_seconds + GRACE_SECONDS),
         name=role,
         open=True,
     )
 
 
-class BoundedConnection(psycopg.Connection):
-    """A connection on which no wait is endless, whatever has become of the server.
-
-    A query that is not answered in time raises OperationalError and closes the connection.
-    """
-
-    patience_seconds = WORKER_STATEMENT_SECONDS + PATIENCE_SECONDS
-
-    def wait(self, gen, interval=0.1, timeout=None):
-        try:
-            return super().wait(gen, interval, timeout or self.patience_seconds)
-        except psycopg.errors._WaitTimeout:
-            self.pgconn.finish()  # the answer may still come: never to be read as that of another query
-            raise psycopg.OperationalError("Postgres does not answer") from None
+def _set_wait(seconds: float, connection: BoundedConnection) -> None:
+    connection.wait_seconds = seconds
 
 
-def _bound(patience_seconds: float, connection: BoundedConnection) -> None:
-    connection.patience_seconds = patience_seconds
-
-
-def _check(connection: BoundedConnection) -> None:
-    """Whether a pooled connection still answers: asked before each use, for a moment only."""
+def _check_connection(connection: BoundedConnection) -> None:
+    """Runs before each use of a pooled connection; one that does not answer is replaced."""
     with bounded(connection, WEB_WAIT_SECONDS):
         ConnectionPool.check_connection(connection)
 
 
 @contextmanager
 def bounded(connection: BoundedConnection, seconds: float) -> Iterator[None]:
-    """No answer is waited for longer than so many seconds, for a while; then OperationalError, as ever."""
-    usual = connection.patience_seconds
-    connection.patience_seconds = seconds
+    """Within this context no answer takes longer than `seconds`: OperationalError is raised instead."""
+    before = connection.wait_seconds
+    connection.wait_seconds = seconds
     try:
         yield
     finally:
-        connection.patience_seconds = usual
+        connection.wait_seconds = before
 
 
-def connection_options(role: str, statement_seconds: float) -> dict:
-    """What psycopg.connect is given: UTC, no JIT (its compile time dwarfs our queries), and bounds on every wait."""
+def connection_options(role: str, statement_seconds: float) -> dict[str, Any]:
+    """Arguments of psycopg.connect: UTC, a bound on every wait, and no JIT, which takes longer than these queries."""
     milliseconds = {
         "statement_timeout": statement_seconds * 1000,
         "lock_timeout": LOCK_WAIT_SECONDS * 1000,
@@ -103,17 +106,17 @@ def connection_options(role: str, statement_seconds: float) -> dict:
         "options": " ".join([*options, "-c timezone=UTC", "-c jit=off"]),
         "application_name": f"energy-{role}",
         "connect_timeout": CONNECT_SECONDS,
-        # One round trip a query; what belongs together says so with `connection.transaction()`.
+        # One round trip a query; a transaction is begun with `connection.transaction()`.
         "autocommit": True,
-        # Planned with the values at hand: partitions are pruned by the planner, and a pooler may sit between.
+        # Never prepared: plans know the values, so that partitions are pruned, and a pooler may stand in between.
         "prepare_threshold": None,
     }
 
 
 def is_permanent(error: psycopg.Error) -> bool:
-    """Whether the row that Postgres refused would be refused again: it belongs into the dead letters.
+    """Whether Postgres would refuse the row again: it belongs into the dead letters.
 
-    A row without a partition comes as a check violation without a constraint: that is ours to mend, not the row's.
+    A missing partition is a check violation that names no constraint; it is not the row's fault.
     """
     sqlstate = error.sqlstate or ""
     if sqlstate == "23514" and not error.diag.constraint_name:
@@ -122,5 +125,7 @@ def is_permanent(error: psycopg.Error) -> bool:
 
 
 def is_transient(error: psycopg.Error) -> bool:
-    """Whether an immediate retry may succeed. Neither transient nor permanent: disk full, missing partition."""
+    """Whether an immediate retry may succeed. An error that is neither transient nor permanent needs an operator:
+    a full disk, a missing partition.
+    """
     return (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from psycopg_pool import ConnectionPool
-
-from models.database import open_web_pool, open_worker_pool
+from models.database import Pool, open_web_pool, open_worker_pool
 from models.settings import Settings
 from models.stream.telemetry import TelemetryStream
 
@@ -12,7 +10,7 @@ from models.stream.telemetry import TelemetryStream
 @dataclass(frozen=True)
 class Resources:
     settings: Settings
-    database: ConnectionPool
+    database: Pool
     stream: TelemetryStream
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ them for a key that nobody could look up.
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import structlog
@@ -29,7 +30,7 @@ class KeysUnknown(Exception):
 class KeyRing:
     """Starts its thread at the first question: after a fork. Safe to share between threads."""
 
-    def __init__(self, database: ConnectionPool):
+    def __init__(self, database: ConnectionPool[Any]):
         self._database = database
         self._keys: dict[str, Key] | None = None
         self._version: tuple | None = None

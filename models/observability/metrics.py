@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from psycopg_pool import ConnectionPool
@@ -75,12 +76,12 @@ def count_batch(meters: int, vehicles: int, dead_letters: int, devices: int) -> 
     BATCH_READINGS.observe(meters + vehicles + dead_letters)
 
 
-def watch_pool(pool: ConnectionPool) -> None:
+def watch_pool(pool: ConnectionPool[Any]) -> None:
     """Samples the pool from a thread until it is closed, so that an idle or stuck process is visible too."""
     threading.Thread(target=_sample_pool, args=(pool,), name="pool-metrics", daemon=True).start()
 
 
-def _sample_pool(pool: ConnectionPool) -> None:
+def _sample_pool(pool: ConnectionPool[Any]) -> None:
     while not pool.closed:
         stats = pool.get_stats()
         POOL_MAX_SIZE.set(stats["pool_max"])
