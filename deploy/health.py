@@ -1,7 +1,7 @@
-"""The containers' health checks: `python -m deploy.health web PORT | worker | beat FOLDER`.
+"""The health checks of the containers: `python -m deploy.health web PORT | worker | beat FOLDER`.
 
-Exit 0 for healthy; else 1 and the reason in a line, which `docker inspect` shows. A process that is there but does
-no work is not healthy: nothing here looks at process ids.
+Exit status 0 if healthy; else 1 and the reason in a line, which `docker inspect` shows. Each checks that the process
+does its work, not merely that it exists.
 """
 
 import sys
@@ -10,13 +10,13 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 TIMEOUT_SECONDS = 4.0
-# Beat writes its schedule down every 3 minutes.
+# Beat writes its schedule every 3 minutes.
 BEAT_SILENT_SECONDS = 600
 
 
 def web(port: str) -> str | None:
-    """Why the web is unwell: it does not answer. What lies behind it is /health/ready's business."""
-    connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_SECONDS)  # never by way of a proxy
+    """None if the web answers, else the reason. The state of the servers behind it is for /health/ready."""
+    connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_SECONDS)  # ignores proxy settings
     try:
         connection.request("GET", "/health/live")
         status = connection.getresponse().status
@@ -28,21 +28,21 @@ def web(port: str) -> str | None:
 
 
 def worker() -> str | None:
-    """Why the workers are unwell: there is a backlog, and its position does not move; or none is heard at work.
+    """None if the workers drain the backlog and take tasks, else the reason.
 
-    Told of all workers together, since they share the shards. While Postgres or Redis is away they are well: they
-    wait, and to start them anew would mend nothing.
+    It covers all workers, since they share the shards. While Postgres or Redis is unavailable they are healthy: a
+    restart would not help.
     """
     from models.health.readiness import check_readiness, failed_checks
-    from models.health.snapshot import take_close_snapshot
+    from models.health.snapshot import take_detailed_snapshot
     from models.settings import load_settings
 
-    wrong = failed_checks(check_readiness(take_close_snapshot(load_settings())))
-    return wrong.get("drain") or wrong.get("workers")
+    failed = failed_checks(check_readiness(take_detailed_snapshot(load_settings())))
+    return failed.get("drain") or failed.get("workers")
 
 
 def beat(folder: str) -> str | None:
-    """Why beat is unwell: it has long not written down when it last rang."""
+    """None if beat wrote its schedule into the folder lately, else the reason."""
     written = max((file.stat().st_mtime for file in Path(folder).iterdir()), default=0)
     silent = time.time() - written
     return None if silent < BEAT_SILENT_SECONDS else f"has written no schedule for {silent:.0f} s"

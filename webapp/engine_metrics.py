@@ -9,8 +9,10 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.registry import Collector
 
 from models.analytics.rollups.watermark import RollupState
+from models.health.postgres_snapshot import PostgresSnapshot
 from models.health.readiness import check_readiness
-from models.health.snapshot import PostgresSnapshot, RedisSnapshot, Snapshot, take_snapshot
+from models.health.redis_snapshot import RedisSnapshot
+from models.health.snapshot import Snapshot, take_snapshot
 from models.observability.exposition import role_registry
 from models.resources import Resources
 from models.version import VERSION
@@ -76,8 +78,13 @@ def _rollups(now: datetime, state: RollupState) -> Iterator[Metric]:
 
 def _alerts(snapshot: PostgresSnapshot) -> Iterator[Metric]:
     for name, text, label, counts in (
-        ("energy_alerts", "Unresolved alerts of devices", "kind", snapshot.alerts),
-        ("energy_webhook_events", "Events not yet delivered to the webhook, by state", "state", snapshot.deliveries),
+        ("energy_alerts", "Unresolved alerts of devices", "kind", snapshot.unresolved_alerts),
+        (
+            "energy_webhook_events",
+            "Events not yet delivered to the webhook, by state",
+            "state",
+            snapshot.undelivered_events,
+        ),
     ):
         gauge = Gauge(name, text, None, [label])
         for value, count in (counts or {}).items():

@@ -1,19 +1,20 @@
-"""What a look at the engine amounts to: a check for each thing, with its verdict and what was found."""
+"""A check: the verdict on one part of the engine, and what was found."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Verdict(StrEnum):
     GOOD = "good"
-    WARNING = "warning"  # it works, at a cost that should be known
+    WARNING = "warning"  # it works, at a cost that an operator should know
     WRONG = "wrong"
-    UNKNOWN = "unknown"  # can't be told, for a reason that another check names
+    UNKNOWN = "unknown"  # for a reason that another check names
 
 
 @dataclass(frozen=True)
 class Check:
-    """`detail` is for a person; `figures` are for a program, their units in their names."""
+    """`detail` is a sentence for people; `figures` are for programs, with their units in the names."""
 
     verdict: Verdict
     detail: str
@@ -23,21 +24,26 @@ class Check:
     def ok(self) -> bool | None:
         return {Verdict.WRONG: False, Verdict.UNKNOWN: None}.get(self.verdict, True)
 
-    def shown(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return {"ok": self.ok, "detail": self.detail, "figures": self.figures}
 
 
-def good(detail: str, **figures) -> Check:
+def good(detail: str, **figures: int | float | str) -> Check:
     return Check(Verdict.GOOD, detail, figures)
 
 
-def warning(detail: str, **figures) -> Check:
+def warning(detail: str, **figures: int | float | str) -> Check:
     return Check(Verdict.WARNING, detail, figures)
 
 
-def wrong(detail: str, **figures) -> Check:
+def wrong(detail: str, **figures: int | float | str) -> Check:
     return Check(Verdict.WRONG, detail, figures)
 
 
 def unknown(detail: str) -> Check:
     return Check(Verdict.UNKNOWN, detail)
+
+
+NO_POSTGRES = unknown("Unknown without Postgres")
+NO_REDIS = unknown("Unknown without Redis")
+NO_SCHEMA = unknown("Unknown without the schema")

@@ -1,4 +1,4 @@
-"""For each of doctor's checks: why it matters, and how to mend it."""
+"""For each check: why it matters, and the remedy. Readiness names the remedy, doctor both."""
 
 from dataclasses import dataclass
 
@@ -6,108 +6,118 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Remedy:
     why: str
-    mend: str
+    remedy: str
 
 
 def _alter(setting: str) -> str:
-    return f'in psql: "alter system set {setting} = on", "select pg_reload_conf()"; no flag at the start may say off'
+    return (
+        f'in psql: "alter system set {setting} = on", "select pg_reload_conf()"; '
+        f"and remove {setting}=off from the server's start command"
+    )
 
 
 def _config(setting: str, value: str) -> str:
-    return f"redis-cli config set {setting} {value}; and the same in redis.conf (redis-cli config rewrite)"
+    return f"redis-cli config set {setting} {value}; then redis-cli config rewrite, or the same line in redis.conf"
 
 
-_COMMIT = "An entry leaves Redis once Postgres has committed it"
+_COMMIT = "An entry is removed from Redis once Postgres has committed it"
 
 REMEDIES = {
     "postgres": Remedy(
-        "History, live rows and positions are in Postgres; without it the backlog grows until it is full.",
+        "Postgres holds history, live rows and positions; without it the backlog grows until it is full.",
         "start it, or set DATABASE_URL to the primary (user, password, database and network must fit)",
     ),
     "redis": Remedy(
-        "A reading is accepted into Redis; without it requests get 503.",
+        "Readings are accepted into Redis; without it requests get 503.",
         "start it, or set REDIS_URL to the primary; after a crash wait until the append-only file is loaded",
     ),
-    "postgres version": Remedy("Nothing is tested with an older Postgres.", "upgrade with pg_upgrade"),
-    "redis version": Remedy("Commands that the engine uses are missing in an older Redis.", "upgrade Redis"),
+    "durability": Remedy(
+        "Acknowledged readings must be on disk.",
+        "`energy doctor` names each setting and its remedy",
+    ),
+    "postgres version": Remedy("Older versions of Postgres are not tested.", "upgrade with pg_upgrade"),
+    "redis version": Remedy("An older Redis lacks commands that the engine uses.", "upgrade Redis"),
     "time zone": Remedy(
-        "Days and stamps are in UTC; another zone in a session shifts what people read, and where a day begins.",
+        "Days and times are in UTC; another zone shifts what people read in psql, and where a day begins.",
         'in psql: "alter system set timezone = \'UTC\'", then "select pg_reload_conf()"',
     ),
     "fsync": Remedy(
         f"{_COMMIT}: without fsync a crash of the machine loses or corrupts committed readings.",
-        _alter("fsync") + "; what was written before may be damaged: check it, or restore",
+        _alter("fsync") + "; data written before may be damaged: check or restore it",
     ),
     "full_page_writes": Remedy(
-        "A page half written in a crash can't be repaired without it: history would be corrupt.",
+        "Without it a page half written in a crash can't be repaired, and history is corrupt.",
         _alter("full_page_writes"),
     ),
     "synchronous_commit": Remedy(
-        f"{_COMMIT}: with `off` the last moments of commits are lost in a crash, and Redis no longer has them.",
-        _alter("synchronous_commit") + '; "alter role … reset" or "alter database … reset" where set there',
+        f"{_COMMIT}: with `off` a crash loses the latest commits, and Redis no longer has their readings.",
+        _alter("synchronous_commit") + '; "alter role … reset" or "alter database … reset" if it is set there',
     ),
     "appendonly": Remedy(
-        "Without the append-only file the whole backlog goes when Redis stops.",
+        "Without the append-only file the backlog is lost when Redis stops.",
         _config("appendonly", "yes"),
     ),
     "appendfsync": Remedy(
-        "A device's answer says that its readings are on disk; only `always` makes it so before the answer.",
+        "An accepted reading must be on disk before the device is answered; only `always` does that.",
         _config("appendfsync", "always"),
     ),
     "append-only file": Remedy(
-        "What can't be written to the file is not accepted; a file that is never rewritten fills the disk.",
-        "give the disk of Redis room, and the machine memory (sysctl vm.overcommit_memory=1); redis-cli bgrewriteaof",
+        "Readings are not accepted while the file can't be written; a file that is never rewritten fills the disk.",
+        "free disk space and memory for Redis (sysctl vm.overcommit_memory=1); then redis-cli bgrewriteaof",
     ),
     "maxmemory-policy": Remedy(
-        "An evicting Redis drops accepted readings, or idempotency keys, without a word.",
+        "Any other policy lets Redis evict accepted readings and idempotency keys.",
         _config("maxmemory-policy", "noeviction"),
     ),
     "maxmemory": Remedy(
-        "At its bound Redis refuses and nothing is lost; without one the kernel kills it when memory ends.",
-        _config("maxmemory", "<more, e.g. 4gb>") + "; or have more workers drain the backlog",
+        "At its bound Redis refuses writes and loses nothing; without a bound the kernel kills it if memory runs out.",
+        _config("maxmemory", "<more, e.g. 4gb>") + "; or start more workers to drain the backlog",
     ),
     "clocks": Remedy(
-        "Stamps are held against the web's clock, days and `online` follow it; Redis's clock orders submissions.",
-        "run NTP on all three machines: timedatectl set-ntp true; chronyc tracking",
+        "Timestamps are compared with the web's clock, which also sets days and `online`; Redis's orders submissions.",
+        "run NTP on all machines: timedatectl set-ntp true; chronyc tracking",
     ),
     "shards": Remedy(
-        "Web and workers must agree on STREAM_SHARDS; shards beyond it are drained by the sweep, and then idle.",
-        "nothing, if it was lowered and the backlog shrinks; else give web and workers the same STREAM_SHARDS",
+        "Web and workers must agree on STREAM_SHARDS; the sweep drains the shards beyond it.",
+        "none if STREAM_SHARDS was lowered and the backlog shrinks; else give web and workers the same value",
     ),
     "keys": Remedy(
-        "Devices are strangers on the internet: without keys anybody posts for any meter and reads every vehicle.",
+        "Without keys anybody who reaches the service posts for any meter and reads every vehicle.",
         "set AUTH=required, unset ALLOW_INSECURE; energy keys create --help",
     ),
     "debug": Remedy(
-        "Flask's debugger runs code for whoever meets an error, and shows the inside.", "unset FLASK_DEBUG; no --debug"
+        "Flask's debugger lets anybody who causes an error run code, and shows the source.",
+        "unset FLASK_DEBUG; start without --debug",
     ),
-    "migrations": Remedy("The code expects the tables of its own revision.", "alembic upgrade head"),
+    "migrations": Remedy("The code expects the tables of its own revision.", "`alembic upgrade head`"),
     "partitions": Remedy(
-        "A reading of a day without a partition can't be stored: at midnight its shard stands still.",
-        "energy partitions ensure; then see why beat and the workers don't: they do it every 10 minutes",
+        "A reading of a day without a partition can't be stored: at midnight its shard stops.",
+        "`energy partitions ensure`; then check beat and the workers, which do this every 10 minutes",
     ),
     "backlog": Remedy(
         "At its bound requests get 503, and devices have to keep their readings.",
-        "see `drain`; more workers (docker compose up --scale worker=N); a larger STREAM_MAX_ENTRIES or maxmemory",
+        "repair the `drain`; else more workers (docker compose up --scale worker=N), or a larger STREAM_MAX_ENTRIES "
+        "or maxmemory",
     ),
     "drain": Remedy(
         "Accepted readings wait: live rows and analytics are old, and the backlog grows until it is full.",
-        "the reason stands beside the shard; start or restart the workers; see their log for drain_failed",
+        "remove the cause named beside the shard; start or restart the workers; see drain_failed in their log, and "
+        "locks in Postgres",
     ),
     "stream": Remedy(
-        "A Redis that lost data, or came back from an older file, no longer has what it had accepted.",
-        "the next drain mends the positions by itself; docs/guarantees.md says what is lost. Keep Redis's disk",
+        "A Redis that was flushed or restored no longer has all entries that it accepted.",
+        "none: the next drain repairs it. docs/guarantees.md lists what may be lost",
     ),
     "beat": Remedy(
-        "Beat has lost bells rung again and partitions made: without it a shard may sleep, and days run out.",
-        "start it: celery -A workers beat (docker compose up --detach beat)",
+        "Beat starts the sweep and the creation of partitions: without it a shard may wait, and days run out.",
+        "start it: `celery -A workers beat` (docker compose up --detach beat)",
     ),
     "workers": Remedy(
-        "Workers store what was accepted; without them the backlog grows until it is full.",
-        "start or restart them: celery -A workers worker (docker compose restart worker)",
+        "Workers store accepted readings; without them the backlog grows until it is full.",
+        "start or restart them: `celery -A workers worker` (docker compose restart worker)",
     ),
     "rollups": Remedy(
-        "The fleet's figures and most alerts end at the watermark; all else is up to date without.",
-        "see the workers' log for rollups_failed, and whether beat rings; energy rollups status",
+        "Fleet figures and most alerts end at the watermark; everything else is up to date.",
+        "see rollups_failed in the workers' log, and whether beat runs; `energy rollups status`",
     ),
 }

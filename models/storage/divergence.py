@@ -74,11 +74,11 @@ def list_diverged_shards(connection: psycopg.Connection, stream: TelemetryStream
 
     A shard that moves during the check is being drained, and so reconciled: it is not listed.
     """
-    stored_ids = {row["shard"]: stream.stored_id(row["shard"]) for row in list_positions(connection)}
+    stored_ids = {each.shard: stream.stored_id(each.shard) for each in list_positions(connection)}
     return [
-        row["shard"]
-        for row in list_positions(connection)
-        if (stored_id := stored_ids.get(row["shard"])) is not None
-        and str(stored_id) not in (row["entry_id"], row["previous_entry_id"])
-        and stream.stored_id(row["shard"]) == stored_id
+        each.shard
+        for each in list_positions(connection)
+        if (stored_id := stored_ids.get(each.shard)) is not None
+        and str(stored_id) not in (each.entry_id, each.previous_entry_id)
+        and stream.stored_id(each.shard) == stored_id
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import class_row
 
 from models.stream.entry_ids import EntryId, parse_entry_id
 
@@ -24,6 +24,16 @@ class Position:
     entry_id: EntryId
     previous_entry_id: EntryId
     resting: bool
+
+
+@dataclass(frozen=True)
+class ShardPosition:
+    shard: int
+    entry_id: str
+    previous_entry_id: str
+    moved_at: datetime | None
+    failure: str | None  # why the shard does not move
+    diverged_at: datetime | None  # last
 
 
 def lock_position(connection: psycopg.Connection, shard: int) -> Position | None:
@@ -110,16 +120,11 @@ def note_divergence(connection: psycopg.Connection, shard: int) -> None:
     connection.execute("update ingest_positions set diverged_at = now() where shard = %s", [shard])
 
 
-def list_positions(connection: psycopg.Connection) -> list[dict]:
-    """Every shard that was ever drained, with its entry id, last move, failure and last divergence."""
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            """select shard, entry_id, previous_entry_id, moved_at, failure, failed_at, diverged_at
-               from ingest_positions order by shard"""
-        )
-        .fetchall()
-    )
+def list_positions(connection: psycopg.Connection) -> list[ShardPosition]:
+    """Those of every shard that was ever drained, by number."""
+    statement = """select shard, entry_id, previous_entry_id, moved_at, failure, diverged_at
+                   from ingest_positions order by shard"""
+    return connection.cursor(row_factory=class_row(ShardPosition)).execute(statement).fetchall()
 
 
 def forget_batches(connection: psycopg.Connection, shard: int, before: datetime) -> int:

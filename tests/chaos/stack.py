@@ -165,7 +165,7 @@ class Stack:
 
     def positions(self) -> dict[int, EntryId]:
         with self.database() as connection:
-            return {row["shard"]: parse_entry_id(row["entry_id"]) for row in list_positions(connection)}
+            return {each.shard: parse_entry_id(each.entry_id) for each in list_positions(connection)}
 
     def draining_workers(self, seconds: float) -> int:
         """How many of the two Celery workers asked Postgres for something within so many seconds."""

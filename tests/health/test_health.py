@@ -1,4 +1,4 @@
-"""Ten ways to be broken: readiness, `energy status` and `energy doctor` must name each. On real servers."""
+"""Ten faults on real servers: readiness, `energy status` and `energy doctor` must name each."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def with_environment(app, alive, monkeypatch):
 
 @pytest.fixture
 def named(client, runner):
-    """What is named as wrong, by whom: `named("readiness")` and so on; what is said of each."""
+    """What readiness, status and doctor each report as wrong: the detail by name."""
 
     def ask(who: str) -> dict[str, str]:
         if who == "readiness":
@@ -55,18 +55,20 @@ def named(client, runner):
             return {name: detail for name, (detail,) in answer.json["errors"].items()}
         done = runner.invoke(args=[who, "--json"])
         assert done.exit_code == 1, done.output
-        told = json.loads(done.stdout)
+        report = json.loads(done.stdout)
         if who == "status":
-            return {name: check["detail"] for name, check in told["checks"].items() if check["ok"] is False}
-        assert all(finding["why"] and finding["mend"] for finding in told["findings"])
-        return {finding["name"]: finding["found"] for finding in told["findings"] if finding["verdict"] == "wrong"}
+            return {name: check["detail"] for name, check in report["checks"].items() if check["ok"] is False}
+        assert all(finding["why"] and finding["remedy"] for finding in report["findings"])
+        return {finding["name"]: finding["found"] for finding in report["findings"] if finding["verdict"] == "wrong"}
 
     return lambda: {who: ask(who) for who in ("readiness", "status", "doctor")}
 
 
 def expect(named, name: str, words: str, *, in_doctor: tuple[str, ...] = ()) -> None:
-    """Each of the three names it, and nothing else as wrong."""
-    for who, wrong in named().items():
+    """Each of the three names it and nothing else; readiness adds the remedy."""
+    reports = named()
+    assert all(" Remedy: " in detail for detail in reports["readiness"].values())
+    for who, wrong in reports.items():
         expected = set(in_doctor or [name] if who == "doctor" else [name])
         assert set(wrong) == expected, (who, wrong)
         assert all(words in wrong[each] for each in expected), (who, wrong)
@@ -80,19 +82,19 @@ def silence(broker, *who: str, seconds: int = 90) -> None:
 # ── The servers ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_redis_away(with_environment, named):
+def test_redis_unavailable(with_environment, named):
     with_environment(REDIS_URL=f"redis://{AWAY}/0")
     expect(named, "redis", "Redis does not answer")
 
 
-def test_postgres_away(with_environment, named):
+def test_postgres_unavailable(with_environment, named):
     with_environment(DATABASE_URL=f"postgresql://nobody@{AWAY}/none")
     expect(named, "postgres", "Postgres does not answer")
 
 
 @pytest.fixture
 def mute_port():
-    """A port where everybody is let in and nobody is answered: a server that stands still."""
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -104,7 +106,7 @@ def test_servers_that_stand_still_are_named_soon(with_environment, named, mute_p
     started = time.monotonic()
     for wrong in named().values():
         assert {"postgres", "redis"} == set(wrong)
-    assert time.monotonic() - started < 15  # three looks of about two seconds, on a slow day
+    assert time.monotonic() - started < 15  # three snapshots of about two seconds, on a slow day
 
 
 def test_wrong_fsync(with_environment, named, monkeypatch):
@@ -156,7 +158,7 @@ def other_database(servers):
 
 def test_migrations_behind(with_environment, named, other_database):
     with_environment(DATABASE_URL=other_database)
-    expect(named, "migrations", "the schema is missing")
+    expect(named, "migrations", "The schema is missing")
     migrate(other_database, "head", "-1")
     expect(named, "migrations", "behind")
 
@@ -179,7 +181,7 @@ def test_no_partition_for_tomorrow(with_environment, named, database, resources,
         if partition.day == tomorrow and partition.name.startswith(kind):
             database.execute(f"drop table {partition.name}")  # and the days after are there
     try:
-        expect(named, "partitions", "no partition for tomorrow")
+        expect(named, "partitions", "There is no partition for tomorrow")
     finally:
         ensure_partitions(database, days_ahead=resources.settings.partition_days_ahead)
 
@@ -187,29 +189,29 @@ def test_no_partition_for_tomorrow(with_environment, named, database, resources,
 # ── The way of a reading ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_beat_dead(with_environment, named, broker):
+def test_beat_silent(with_environment, named, broker):
     silence(broker, BEAT, SWEEP)
-    expect(named, "beat", "beat has not rung for 9")
+    expect(named, "beat", "Beat was last seen 9")
 
 
-def test_workers_dead(with_environment, named, broker):
+def test_workers_silent(with_environment, named, broker):
     silence(broker, WORKER_NAME, SWEEP)
-    expect(named, "workers", "no worker was heard within 30 s")
+    expect(named, "workers", "No worker was seen within 30 s")
 
 
-def test_workers_that_are_there_and_do_nothing(with_environment, named, broker):
+def test_workers_that_run_and_take_no_tasks(with_environment, named, broker):
     silence(broker, SWEEP)
     expect(named, "workers", "take no tasks")
 
 
-def test_busy_workers_may_keep_a_sweep_waiting(with_environment, client, broker, database, drain_all):
+def test_busy_workers_may_delay_the_sweep(with_environment, client, broker, database, drain_all):
     assert client.post("/v1/telemetry", json=meter()).status_code == 202
     drain_all()
     silence(broker, SWEEP)
     assert client.get("/health/ready").json["status"] == "ready"
 
 
-def test_nobody_was_ever_heard(with_environment, named, broker):
+def test_neither_beat_nor_a_worker_was_ever_seen(with_environment, named, broker):
     broker.delete("telemetry:heartbeats")
     for wrong in named().values():
         assert set(wrong) == {"beat", "workers"}
@@ -250,10 +252,10 @@ def test_redis_out_of_memory(with_environment, named, broker):
         broker.config_set("maxmemory", bound)
 
 
-# ── What is told ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Answers ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_cannot_be_told_is_no_reason_of_its_own(with_environment, client):
+def test_an_unknown_part_is_not_named_as_wrong(with_environment, client):
     with_environment(DATABASE_URL=f"postgresql://nobody@{AWAY}/none")
     answer = client.get("/health/ready").json
     assert list(answer["errors"]) == ["postgres"]
@@ -262,20 +264,20 @@ def test_what_cannot_be_told_is_no_reason_of_its_own(with_environment, client):
     assert unknown == {"migrations", "partitions", "durability", "drain", "stream", "rollups"}
 
 
-def test_a_watermark_that_stands_still_is_a_warning(client, runner, alive, database):
+def test_a_stalled_watermark_is_a_warning(client, runner, alive, database):
     database.execute(
         """insert into rollup_state (marked_until, rolled_until, moved_at)
            select at, at, at from (select now() - interval '6 minutes' as at) as ago"""
     )
     check = client.get("/health/ready").json["checks"]["rollups"]
     assert check["ok"]
-    assert "stands still" in check["detail"]
+    assert "has not moved" in check["detail"]
     assert check["figures"]["watermarkAgeSeconds"] >= 360
     found = json.loads(runner.invoke(args=["doctor", "--json"]).stdout)["findings"]
     assert [each["verdict"] for each in found if each["name"] == "rollups"] == ["warning"]
 
 
-def test_strangers_are_not_told_where_the_servers_are(with_environment, client, runner):
+def test_readiness_shows_no_address_of_a_server(with_environment, client, runner):
     with_environment(DATABASE_URL=f"postgresql://nobody@{AWAY}/none", REDIS_URL=f"redis://{AWAY}/0")
     assert "127.0.0.1" not in client.get("/health/ready").text
     assert "127.0.0.1" in runner.invoke(args=["status"]).output
@@ -283,4 +285,4 @@ def test_strangers_are_not_told_where_the_servers_are(with_environment, client, 
 
 def test_a_diverged_stream_is_named(with_environment, named, database):
     database.execute("insert into ingest_positions (shard, entry_id, previous_entry_id) values (1, '2000-0', '1000-0')")
-    expect(named, "stream", "diverged from the stored positions: shards [1]")
+    expect(named, "stream", "Diverged from the stored positions: shards 1")

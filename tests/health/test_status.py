@@ -1,4 +1,4 @@
-"""`energy status`: the engine's figures, for people and for programs. Broken states: test_health.py."""
+"""`energy status`: the engine's figures, for people and for programs. Faults of servers: test_health.py."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from models.health.snapshot import take_close_snapshot
+from models.health.snapshot import take_detailed_snapshot
 from models.health.status import collect_figures
 from tests import ROOT
 from tests.factories import ago, meter, vehicle
@@ -16,7 +16,7 @@ from tests.factories import ago, meter, vehicle
 STATUS = [sys.executable, "-m", "webapp.commands", "status"]
 
 
-def told(runner) -> dict:
+def figures_of(runner) -> dict:
     return json.loads(runner.invoke(args=["status", "--json"]).stdout)
 
 
@@ -24,15 +24,15 @@ def total(found: dict, figure: str) -> float:
     return sum(shard[figure] for shard in found["shards"])
 
 
-def test_it_tells_what_came_what_waits_and_what_is_stored(runner, client, alive, drain_all):
+def test_rates_backlog_devices_and_sizes(runner, client, alive, drain_all):
     for number in range(6):
         client.post("/v1/telemetry", json=[meter(f"M{number}"), vehicle(f"V{number}", at=ago(hours=1))])
-    waiting = told(runner)
+    waiting = figures_of(runner)
     assert total(waiting, "backlog") == 6
     assert total(waiting, "entriesPerSecond") == pytest.approx(6 / 60, abs=0.11)
     assert waiting["readingsStoredPerSecond"] == 0
     drain_all()
-    stored = told(runner)
+    stored = figures_of(runner)
     assert stored["status"] == "ready"
     assert total(stored, "backlog") == 0
     assert total(stored, "readingsStoredPerSecond") == pytest.approx(12 / 60, abs=0.11)
@@ -40,12 +40,12 @@ def test_it_tells_what_came_what_waits_and_what_is_stored(runner, client, alive,
     assert stored["devices"] == {"meter": {"online": 6, "offline": 0}, "vehicle": {"online": 0, "offline": 6}}
     (worker,) = stored["workers"]
     assert worker["name"] == "celery@test/1"
-    assert worker["heardSecondsAgo"] < 60
+    assert worker["lastSeenSecondsAgo"] < 60
     assert stored["partitions"]["daysAhead"] == 7
     assert stored["partitions"]["todayBytes"] > 0
     assert stored["postgres"]["bytes"] > stored["partitions"]["bytes"]
     assert stored["redis"]["maxBytes"] == 2 * 1024**3
-    moved = [shard for shard in stored["shards"] if shard["lastMove"]]
+    moved = [shard for shard in stored["shards"] if shard["movedAt"]]
     assert moved
     assert all(shard["failure"] is None for shard in stored["shards"])
 
@@ -55,38 +55,39 @@ def test_dead_letters_are_counted_until_they_are_replayed(runner, alive, databas
                 values (0, '1-1', 'entry', 1, 'test', now(), {})"""
     for replayed in ("null", "null", "now()"):
         database.execute(letter.format(replayed))
-    assert told(runner)["deadLetters"] == 2
+    assert figures_of(runner)["deadLetters"] == 2
 
 
-def test_a_person_sees_the_same(runner, client, alive, drain_all):
+def test_the_text_shows_the_same(runner, client, alive, drain_all):
     client.post("/v1/telemetry", json=[meter()])
     drain_all()
     done = runner.invoke(args=["status"])
     assert done.exit_code == 0
     assert done.output.startswith("ready  ")
-    for words in ("✓   drain", "belongs to the positions", "celery@test/1", "1 online, 0 offline", "7 days ahead"):
+    sentences = ("Every stream matches its stored position", "Partitions exist for 7 days ahead")
+    for words in ("✓   drain", *sentences, "celery@test/1", "1 online, 0 offline"):
         assert words in done.output, words
 
 
-def test_without_postgres_the_rest_is_told(runner, alive, monkeypatch):
+def test_without_postgres_the_rest_is_shown(runner, alive, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     done = runner.invoke(args=["status"])
     assert done.exit_code == 1
     assert done.output.startswith("not ready  ")
-    assert "Postgres does not answer: connection" in done.output  # with all that the error says
+    assert "Postgres does not answer: connection" in done.output  # with the error message
     assert "celery@test/1" in done.output
-    found = told(runner)
+    found = figures_of(runner)
     assert (found["devices"], found["deadLetters"], found["partitions"], found["postgres"]) == (None,) * 4
     assert total(found, "backlog") == 0
 
 
-def test_without_redis_the_rest_is_told(runner, alive, monkeypatch, database):
+def test_without_redis_the_rest_is_shown(runner, alive, monkeypatch, database):
     database.execute("insert into ingest_positions (shard, failure) values (1, 'DiskFull: [no] space left')")
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     done = runner.invoke(args=["status"])
     assert done.exit_code == 1
     assert "DiskFull: [no] space left" in done.output
-    found = told(runner)
+    found = figures_of(runner)
     assert (found["redis"], found["workers"], found["shards"][0]["backlog"]) == (None, None, None)
     assert found["partitions"]["daysAhead"] == 7
 
@@ -94,13 +95,12 @@ def test_without_redis_the_rest_is_told(runner, alive, monkeypatch, database):
 def test_writing_without_redis_counts_as_stored(resources, alive, client, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0", ingest_fallback="direct")
     assert client.post("/v1/telemetry", json=[meter(f"M{n}") for n in range(120)]).status_code == 202
-    assert collect_figures(take_close_snapshot(resources.settings))["readingsStoredPerSecond"] == pytest.approx(
-        2.0, abs=0.1
-    )
+    figures = collect_figures(take_detailed_snapshot(resources.settings))
+    assert figures.readings_stored_per_second == pytest.approx(2.0, abs=0.1)
 
 
 @pytest.mark.parametrize("form", ["plain", "json"])
-def test_watching_goes_on_until_it_is_told_to_stop(alive, form):
+def test_watch_refreshes_until_ctrl_c(alive, form):
     command = [*STATUS, "--watch", "--interval", "0.2", *(["--json"] if form == "json" else [])]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, text=True) as watching:
         seen = 0

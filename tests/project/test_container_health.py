@@ -24,7 +24,7 @@ def test_worker_is_unhealthy_when_its_position_does_not_move(resources, broker, 
     _append_old_entry(broker, seconds_old=90)
     assert "shard 0 has not moved" in health.worker()
     broker.flushall()
-    assert "no worker was heard" in health.worker()
+    assert "No worker was seen" in health.worker()
 
 
 @pytest.mark.parametrize(

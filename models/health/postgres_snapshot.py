@@ -1,0 +1,104 @@
+"""What Postgres reports of itself and of the engine's tables, in one short connection."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+
+from models.alerts.alert import count_alerts
+from models.alerts.deliveries import count_deliveries
+from models.analytics.rollups.watermark import RollupState, get_state
+from models.database import BoundedConnection, bounded
+from models.sql import one
+from models.storage.partitions import days_ahead
+from models.storage.positions import ShardPosition, list_positions
+
+# The settings on which a commit's durability depends.
+DURABLE_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
+# The schema is missing, or older than this code.
+_NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedObject)
+
+T = TypeVar("T")
+Connect = Callable[[], AbstractContextManager[BoundedConnection]]
+
+
+@dataclass(frozen=True)
+class PostgresSnapshot:
+    """From `revision` on, a field is None if the schema lacks its table."""
+
+    now: datetime
+    ahead_seconds: float  # its clock minus this machine's
+    version: int  # 180001 for 18.1
+    is_standby: bool
+    session_time_zone: str
+    settings: dict[str, str]  # the DURABLE_SETTINGS
+    revision: str | None
+    days_ahead: int | None
+    positions: dict[int, ShardPosition] | None  # by shard
+    unresolved_alerts: dict[str, int] | None  # by kind
+    rollups: RollupState | None
+    undelivered_events: dict[str, int] | None  # of the webhook, by state
+
+    def seconds_since(self, moment: datetime) -> float:
+        """By Postgres's clock, which set `moment`."""
+        return max(0.0, (self.now - moment).total_seconds())
+
+
+def snapshot_postgres(connect: Connect, *, seconds: float) -> PostgresSnapshot:
+    """Waits at most `seconds` for each answer. Raises psycopg.Error or PoolTimeout."""
+    with connect() as connection, bounded(connection, seconds):
+        started = time.time()
+        server = _server(connection)
+        middle = (started + time.time()) / 2
+        settings = connection.execute(
+            "select name, current_setting(name) from unnest(%s::text[]) as wanted (name)", [list(DURABLE_SETTINGS)]
+        ).fetchall()
+        return PostgresSnapshot(
+            now=server.now,
+            ahead_seconds=server.now.timestamp() - middle,
+            version=server.version,
+            is_standby=server.is_standby,
+            session_time_zone=server.time_zone,
+            settings=dict(settings),
+            revision=if_migrated(_revision, connection),
+            days_ahead=if_migrated(days_ahead, connection),
+            positions=if_migrated(_positions, connection),
+            unresolved_alerts=if_migrated(count_alerts, connection),
+            rollups=if_migrated(get_state, connection),
+            undelivered_events=if_migrated(count_deliveries, connection),
+        )
+
+
+class _Server(NamedTuple):
+    now: datetime
+    version: int
+    is_standby: bool
+    time_zone: str
+
+
+def _server(connection: psycopg.Connection[Any]) -> _Server:
+    statement = """select clock_timestamp() as now, current_setting('server_version_num')::int as version,
+                          pg_is_in_recovery() as is_standby, current_setting('TimeZone') as time_zone"""
+    return one(connection.cursor(row_factory=class_row(_Server)).execute(statement))
+
+
+def _revision(connection: psycopg.Connection[Any]) -> str | None:
+    row = connection.execute("select version_num from alembic_version").fetchone()
+    return row[0] if row else None
+
+
+def _positions(connection: psycopg.Connection[Any]) -> dict[int, ShardPosition]:
+    return {position.shard: position for position in list_positions(connection)}
+
+
+def if_migrated(query: Callable[[BoundedConnection], T], connection: BoundedConnection) -> T | None:
+    """The query's result, or None if the schema lacks what it reads."""
+    try:
+        return query(connection)
+    except _NOT_MIGRATED:
+        return None
