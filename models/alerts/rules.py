@@ -5,6 +5,8 @@ alert, or keeps it), `near` (keeps one that is there, opens none) or `good` (res
 one of which nothing can be said: what is there stays. docs/alerts.md tells the rules to a reader.
 """
 
+from models.analytics.energy.efficiency import COMPLETENESS, EFFICIENCY_PERCENT
+
 EFFICIENCY, BATTERY_TEMPERATURE, SILENT, IMPLAUSIBLE = "efficiency", "battery_temperature", "silent", "implausible"
 
 # A fleet of so few devices may well be silent as a whole: each is alerted for itself.
@@ -24,6 +26,11 @@ day as (
 )"""
 _DAY_DETAIL = f"'from', {_UTC.format('starts')}, 'to', {_UTC.format('ends')}"
 
+_COMPLETENESS = COMPLETENESS.format(
+    instants="readings",
+    heartbeat_seconds="coalesce(d.heartbeat_seconds, %(heartbeat)s)",
+    seconds="extract(epoch from ends - starts)",
+)
 # Nothing is said of a day with little energy or many readings missing: where the vehicle was not heard, energy that
 # the meter counted looks lost.
 _EFFICIENCY = f"""
@@ -36,19 +43,18 @@ vehicle as (
   group by vehicle_id
 ),
 measured as (
-  select v.*, 100 * dc / nullif(ac, 0) as percent,
-         least(1, readings * coalesce(d.heartbeat_seconds, %(heartbeat)s)
-                  / nullif(extract(epoch from ends - starts), 0))::float8 as completeness
+  select v.*, {EFFICIENCY_PERCENT.format(dc="dc", ac="ac")} as percent,
+         {_COMPLETENESS} as completeness
   from vehicle as v left join devices as d on d.kind = 'vehicle' and d.device_id = v.vehicle_id
 )
 select 'vehicle' as device_kind, vehicle_id as device_id,
        case when percent < %(threshold)s then 'bad'
             when percent >= least(%(threshold)s + %(hysteresis)s, 100) then 'good'
             else 'near' end as verdict,
-       percent as value, %(threshold)s::float8 as bound,
+       percent::float8 as value, %(threshold)s::float8 as bound,
        jsonb_build_object({_DAY_DETAIL}, 'acConsumption', round(ac::numeric, 6), 'dcDelivery', round(dc::numeric, 6),
                           'completeness', round(completeness::numeric, 4)) as detail
-from measured where ac > 0 and ac >= %(min_kwh)s and completeness >= %(min_completeness)s
+from measured where percent is not null and ac >= %(min_kwh)s and completeness >= %(min_completeness)s
 """
 
 # Hot is what the newest reading says, however old it is: one that fell silent while hot has not cooled down. And what

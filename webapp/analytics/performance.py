@@ -1,13 +1,11 @@
 """Performance: what went in, what came out, and how warm the battery was."""
 
-from datetime import datetime
-
 from flask import Blueprint, request
 
+from models.analytics.energy.efficiency import completeness, status
 from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import Performance, get_performance
 from models.analytics.money.costs import get_costs
-from models.settings import Settings
 from webapp.analytics.costs import present_costs
 from webapp.http.auth import require_devices
 from webapp.http.clock import request_time
@@ -40,9 +38,18 @@ def show_performance(vehicle_id: str):
         "avgBatteryTemp": _round(performance.temperature, 2),
         "dataPoints": performance.vehicle_points,
         "meterDataPoints": performance.meter_points,
-        "completeness": _completeness(performance, start, end),
+        "completeness": _round(
+            completeness(
+                performance.vehicle_points,
+                start,
+                end,
+                heartbeat_seconds=performance.heartbeat_seconds,
+                now=request_time(),
+            ),
+            4,
+        ),
         "implausible": performance.implausible,
-        "status": _status(performance, settings),
+        "status": status(performance.dc_kwh, performance.ac_kwh, settings.alert_threshold),
         **present_costs(costs),
         # The same under the names that older clients know.
         "acEnergyConsumed": ac,
@@ -93,20 +100,6 @@ def meter_shares(performance: Performance) -> list[dict]:
             strict=True,
         )
     ]
-
-
-def _completeness(performance: Performance, start: datetime, end: datetime) -> float:
-    """Of the readings expected; nothing is expected of the future."""
-    seconds = (min(end, request_time()) - start).total_seconds()
-    expected = max(seconds, 0) / performance.heartbeat_seconds
-    return round(min(1.0, performance.vehicle_points / expected), 4) if expected else 0.0
-
-
-def _status(performance: Performance, settings: Settings) -> str:
-    if performance.efficiency is None:
-        return "unknown"
-    # Not degraded by the last bit of a sum.
-    return "degraded" if round(performance.efficiency * 100, 6) < settings.alert_threshold else "healthy"
 
 
 def _round(value: float | None, digits: int) -> float | None:

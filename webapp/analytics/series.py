@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
 from models.analytics.energy.buckets import BUCKETS, MAX_BUCKETS, TooManyBuckets, bucket_edges
+from models.analytics.energy.efficiency import completeness
 from models.analytics.energy.series import Bucket, get_series
 from models.devices.settings import get_device
 from models.readings import METER, VEHICLE, Kind, rfc3339
@@ -84,24 +85,17 @@ def _not_found(kind: Kind) -> ApiError:
 
 
 def _present(kind: Kind, bucket: Bucket, now: datetime, heartbeat_seconds: int) -> dict:
+    share = completeness(bucket.readings, bucket.starts, bucket.ends, heartbeat_seconds=heartbeat_seconds, now=now)
     averages = zip(AVERAGES[kind.name], bucket.averages, strict=True)
     return {
         "from": bucket.starts,
         "to": bucket.ends,
         "energy": _round(bucket.kwh, _ENERGY_DIGITS),
         "readings": bucket.readings,
-        "completeness": _completeness(bucket, now, heartbeat_seconds),
+        "completeness": _round(share, _COMPLETENESS_DIGITS),
         "implausible": bucket.implausible,
         **{name: _round(value, _AVERAGE_DIGITS) for name, value in averages},
     }
-
-
-def _completeness(bucket: Bucket, now: datetime, heartbeat_seconds: int) -> float | None:
-    """Of the readings expected; None where none is, for all of the bucket lies in the future."""
-    seconds = (min(bucket.ends, now) - bucket.starts).total_seconds()
-    if seconds <= 0:
-        return None
-    return round(min(1.0, bucket.readings * heartbeat_seconds / seconds), _COMPLETENESS_DIGITS)
 
 
 def _round(value: float | None, digits: int) -> float | None:

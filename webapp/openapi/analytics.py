@@ -73,11 +73,11 @@ def _performance(settings: Settings) -> dict:
         "dataPoints": said(COUNT, "distinct instants at which the vehicle was heard"),
         "meterDataPoints": said(COUNT, "distinct instants at which each of the meters was heard, summed"),
         "completeness": {
-            "type": "number",
+            "type": ["number", "null"],
             "minimum": 0,
             "maximum": 1,
             "description": "`dataPoints` of those expected, one in `heartbeatSeconds` of the vehicle, else "
-            f"{settings.heartbeat_seconds} seconds; of the future nothing is expected",
+            f"{settings.heartbeat_seconds} seconds; nothing is expected of the future, null: all of the window is",
         },
         "implausible": IMPLAUSIBLE,
         "status": {

@@ -7,6 +7,7 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import class_row
 
+from models.analytics.energy.efficiency import efficiency
 from models.analytics.energy.feeds import ATTRIBUTED, EnergyQuery, query_values
 from models.analytics.energy.registers import increments, instants
 from models.readings import METER, VEHICLE
@@ -46,7 +47,7 @@ class Performance:
     @property
     def efficiency(self) -> float | None:
         """DC/AC; None where no AC energy was measured."""
-        return self.dc_kwh / self.ac_kwh if self.ac_kwh > 0 else None
+        return efficiency(self.dc_kwh, self.ac_kwh)
 
 
 # Of most vehicles nothing is shared and all registers are plain: then energy is the sum of values, in one index-only

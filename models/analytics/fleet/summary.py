@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 
 from models.access.bindings import Binding, binding_sql, binding_values
+from models.analytics.energy.efficiency import COMPLETENESS, STATUS
 from models.readings import KINDS
 
 WORST = 10
@@ -105,8 +106,10 @@ def consistent_read(connection: psycopg.Connection) -> Iterator[None]:
         yield
 
 
+_STATUS = STATUS.format(dc="dc_kwh", ac="ac_kwh", threshold="%(threshold)s")
+_COMPLETENESS = COMPLETENESS.format(instants="readings", heartbeat_seconds="heartbeat_seconds", seconds="%(seconds)s")
 # Every vehicle that was ever heard, or fed in the window: a row each, with its verdict.
-_VEHICLES = """
+_VEHICLES = f"""
 with summed as (
   select vehicle_id, sum(kwh) as dc_kwh, sum(ac_kwh) as ac_kwh, sum(readings) as readings,
          sum(fed_readings) as meter_readings, sum(battery_temp_sum) as temperature_sum,
@@ -120,15 +123,14 @@ vehicle as (
          temperature_sum / nullif(readings, 0) as temperature, temperature_max,
          coalesce(readings, 0)::int as readings, coalesce(meter_readings, 0)::int as meter_readings,
          coalesce(implausible, 0)::int as implausible, coalesce(shared, false) as shared,
+         coalesce(heartbeat_seconds, %(heartbeat_seconds)s) as heartbeat_seconds,
          %(seconds)s / coalesce(heartbeat_seconds, %(heartbeat_seconds)s) as expected
   from summed full join vehicle_readings_live as live using (vehicle_id)
   left join devices on devices.kind = 'vehicle' and devices.device_id = vehicle_id
-  where {bound}
+  where {{bound}}
 ),
 judged as (
-  select *, case when efficiency is null then 'unknown'
-                 when round((efficiency * 100)::numeric, 6) < %(threshold)s then 'degraded'
-                 else 'healthy' end as status
+  select *, {_STATUS} as status, {_COMPLETENESS} as completeness
   from vehicle
 )
 """
@@ -148,8 +150,7 @@ from judged
 ORDERS = {"efficiency": "efficiency", "loss": "-loss_kwh", "temperature": "-temperature"}
 _RANKED = """
 select vehicle_id, ac_kwh, dc_kwh, efficiency, loss_kwh, temperature, temperature_max, readings, meter_readings,
-       case when expected > 0 then least(readings / expected, 1) end::float8 as completeness,
-       implausible, shared, status, rank
+       completeness, implausible, shared, status, rank
 from (select *, coalesce({order}, 'infinity') as rank from judged) as ranked
 where (%(status)s::text is null or status = %(status)s)
   and (%(after_rank)s::float8 is null or (rank, vehicle_id) > (%(after_rank)s, %(after_id)s))

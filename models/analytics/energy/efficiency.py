@@ -1,0 +1,54 @@
+"""Efficiency, status and completeness: one rule each, in Python and beside it in SQL.
+
+- Efficiency is DC energy / AC energy; unknown where the AC energy is not above 0.
+- A vehicle is degraded if its efficiency is below the threshold (ALERT_THRESHOLD, in percent). The percentage is
+  rounded to six digits first, so that 85 % is not degraded at 85 % by the last bit of a sum of binary numbers.
+- Completeness is the number of distinct instants / the number expected, one in each heartbeat, and at most 1. Nothing
+  is expected of the future; where nothing is expected it is null.
+"""
+
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+HEALTHY, DEGRADED, UNKNOWN = STATUSES = ("healthy", "degraded", "unknown")
+
+_PERCENT = Decimal("1e-6")
+
+
+def efficiency(dc_kwh: float, ac_kwh: float) -> float | None:
+    return dc_kwh / ac_kwh if ac_kwh > 0 else None
+
+
+def efficiency_percent(dc_kwh: float, ac_kwh: float) -> Decimal | None:
+    """As EFFICIENCY_PERCENT computes it: Postgres casts a double to a numeric of 15 digits, and rounds half up."""
+    found = efficiency(dc_kwh, ac_kwh)
+    if found is None:
+        return None
+    percent = Decimal(f"{found * 100:.15g}")
+    return percent.quantize(_PERCENT, ROUND_HALF_UP) if found < 1e6 else percent  # the rest has no more digits
+
+
+EFFICIENCY_PERCENT = "case when {ac} > 0 then round(({dc} / {ac} * 100)::numeric, 6) end"
+
+
+def status(dc_kwh: float, ac_kwh: float, threshold: float) -> str:
+    percent = efficiency_percent(dc_kwh, ac_kwh)
+    if percent is None:
+        return UNKNOWN
+    return DEGRADED if percent < threshold else HEALTHY
+
+
+STATUS = f"""case when {EFFICIENCY_PERCENT} is null then '{UNKNOWN}'
+            when {EFFICIENCY_PERCENT} < {{threshold}} then '{DEGRADED}' else '{HEALTHY}' end"""
+
+
+def completeness(
+    instants: int, start: datetime, end: datetime, *, heartbeat_seconds: int, now: datetime
+) -> float | None:
+    """Of a device with so many distinct instants in [start, end): from 0 to 1, None where none was expected."""
+    seconds = (min(end, now) - start).total_seconds()
+    return min(1.0, instants * heartbeat_seconds / seconds) if seconds > 0 else None
+
+
+COMPLETENESS = """case when {seconds} > 0
+                  then least(1, {instants}::float8 * {heartbeat_seconds} / {seconds})::float8 end"""

@@ -1,0 +1,112 @@
+"""Degraded and completeness: one rule each, in performance, series, fleet and alerts alike."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from models.alerts.alert import list_alerts
+from models.alerts.evaluation import evaluate_alerts
+from models.analytics.energy.efficiency import (
+    COMPLETENESS,
+    EFFICIENCY_PERCENT,
+    STATUS,
+    completeness,
+    efficiency_percent,
+    status,
+)
+from tests.factories import map_meter, meter, stamp, vehicle
+from tests.rollups import roll_up, start_watermark
+
+WATERMARK = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+VALUES = [Decimal(text) for text in ("0.1", "0.2", "0.3", "0.6", "0.7", "1.1", "1.4")]
+VEHICLES = [f"V{number}" for number in range(12)]
+
+
+@pytest.fixture
+def send_day(client, send, database):
+    """Stores 48 readings of each vehicle and of its meter, with DC energy in this proportion to AC, as decimals."""
+    for name in VEHICLES:
+        map_meter(client, name, f"M-{name}")
+    start_watermark(database, WATERMARK - timedelta(hours=25))
+
+    def send_day(proportion: str) -> None:
+        draw = random.Random(7)
+        readings = []
+        for name in VEHICLES:
+            for number in range(1, 49):
+                at, kwh = WATERMARK - timedelta(minutes=30 * number), draw.choice(VALUES)
+                readings.append(meter(f"M-{name}", at, kwhConsumedAc=float(kwh)))
+                readings.append(vehicle(name, at, kwhDeliveredDc=float(kwh * Decimal(proportion))))
+        send(*readings)
+        roll_up(database, WATERMARK)
+
+    return send_day
+
+
+@pytest.fixture
+def alerted(database, resources):
+    """Evaluates the alerts; returns the vehicles with an efficiency alert that is not resolved."""
+
+    def alerted() -> set[str]:
+        changed = replace(resources.settings, alert_min_completeness=0)
+        evaluate_alerts(database, changed, stored_until=WATERMARK, now=WATERMARK)
+        open_alerts = [alert for alert in list_alerts(database, limit=1000) if alert.state != "resolved"]
+        return {alert.device_id for alert in open_alerts if alert.kind == "efficiency"}
+
+    return alerted
+
+
+def test_a_vehicle_at_the_threshold_is_healthy_everywhere_and_opens_no_alert(client, send_day, alerted):
+    send_day("0.85")
+    window = {"from": stamp(WATERMARK - timedelta(hours=24)), "to": stamp(WATERMARK)}
+    for name in VEHICLES:
+        performance = client.get(f"/v1/analytics/performance/{name}", query_string=window).json
+        assert (performance["efficiencyRatio"], performance["status"]) == (0.85, "healthy")
+    assert client.get("/v1/analytics/fleet").json["vehicles"]["healthy"] == len(VEHICLES)
+    assert alerted() == set()
+
+
+def test_an_alert_is_resolved_at_the_threshold_and_the_hysteresis(send_day, alerted):
+    send_day("0.8")
+    assert alerted() == set(VEHICLES)
+    send_day("0.87")
+    assert alerted() == set()
+
+
+def test_completeness_is_null_in_a_window_in_which_no_reading_was_expected(client, send):
+    send(vehicle("V1"))
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    window = {"from": stamp(ahead), "to": stamp(ahead + timedelta(hours=1))}
+    performance = client.get("/v1/analytics/performance/V1", query_string=window)
+    series = client.get("/v1/vehicles/V1/series", query_string=window)
+    assert performance.json["completeness"] is series.json["buckets"][0]["completeness"] is None
+
+
+@given(st.floats(-1, 10_000), st.floats(1e-6, 10_000) | st.just(0.0), st.sampled_from([0, 84.9, 85, 100]))
+@example(17.0, 20.0, 85)
+@example(0.849999995, 1.0, 85)
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+def test_python_and_sql_give_the_same_status(database, dc, ac, threshold):
+    percent, verdict = database.execute(
+        f"select {EFFICIENCY_PERCENT}, {STATUS}".format(dc="%(dc)s::float8", ac="%(ac)s::float8", threshold=threshold),
+        {"dc": dc, "ac": ac},
+    ).fetchone()
+    assert (efficiency_percent(dc, ac), status(dc, ac, threshold)) == (percent, verdict)
+
+
+@given(st.integers(0, 10_000), st.integers(-3600, 86_400), st.sampled_from([1, 60, 900]))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+def test_python_and_sql_give_the_same_completeness(database, instants, seconds, heartbeat):
+    (found,) = database.execute(
+        f"select {COMPLETENESS}".format(
+            instants="%(instants)s", heartbeat_seconds="%(heartbeat)s", seconds="%(seconds)s::float8"
+        ),
+        {"instants": instants, "heartbeat": heartbeat, "seconds": seconds},
+    ).fetchone()
+    end = WATERMARK + timedelta(seconds=seconds)
+    assert completeness(instants, WATERMARK, end, heartbeat_seconds=heartbeat, now=end) == pytest.approx(found)
