@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import psycopg
 
-from models.analytics.money.tariffs import Tariff, put_tariff
+from models.analytics.money.tariffs import Tariff, set_tariff
 from models.devices.settings import set_device
 from models.readings import METER
 from tests.rollups import roll_up, start_watermark
@@ -64,7 +64,7 @@ def create_fleet(client, send, database: psycopg.Connection) -> datetime:
     for vehicle_id, meter_id in (("V1", "M1"), ("V2", "M2"), ("V5", "M3"), ("V6", "M3")):
         map_meter(client, vehicle_id, meter_id)
         set_device(database, METER, meter_id, {"site": "depot"})
-    put_tariff(database, Tariff("depot", "EUR", "Europe/Berlin", Decimal("0.3")))
+    set_tariff(database, Tariff("depot", "EUR", "Europe/Berlin", Decimal("0.3")))
     start_watermark(database, hour - timedelta(hours=24))
     send(
         meter("M1", hour, kwhConsumedAc=10),

@@ -12,7 +12,7 @@ from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.fleet import costs as fleet_costs
 from models.analytics.fleet.costs import get_fleet_costs
 from models.analytics.money.costs import get_costs, to_cents
-from models.analytics.money.tariffs import DAYS, Period, Tariff, put_tariff
+from models.analytics.money.tariffs import DAYS, Period, Tariff, set_tariff
 from models.devices.settings import set_device
 from models.readings import METER
 from tests.analytics.drawn_fleets import BASE, HEARTBEAT, METERS, VEHICLES, fleets, store_fleet, windows
@@ -196,7 +196,7 @@ def test_costs_are_what_the_slow_computation_says(database, fleet, window, vehic
     database.execute("truncate tariffs")
     tariffs = {meter_id: Tariff(f"at-{meter_id}", *told) for meter_id, told in sites.items()}
     for meter_id, tariff in tariffs.items():
-        put_tariff(database, tariff)
+        set_tariff(database, tariff)
         set_device(database, METER, meter_id, {"site": tariff.site})
     found = get_costs(database, [EnergyQuery(vehicle_id, *window)], heartbeat_seconds=HEARTBEAT)[0]
     expected = slow_costs(fleet, tariffs, vehicle_id, *window)
@@ -249,7 +249,7 @@ def slow_price(tariff: Tariff, moment: datetime) -> Decimal:
 def test_decimals_cost_what_decimals_cost(database, readings, price):
     """Not a billionth off: half a cent goes up, whatever the binary numbers beside it are."""
     database.execute("truncate meter_readings_history, vehicle_meter_mapping, devices, tariffs")
-    put_tariff(database, Tariff("depot", "EUR", "UTC", price))
+    set_tariff(database, Tariff("depot", "EUR", "UTC", price))
     set_device(database, METER, "M1", {"site": "depot"})
     database.execute("insert into vehicle_meter_mapping (vehicle_id, meter_id) values ('V1', 'M1')")
     values = [Decimal(number).scaleb(-digits) for number, digits in readings]

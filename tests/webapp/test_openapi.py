@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import validate as validate_document
 
-from models.analytics.money.tariffs import Tariff, put_tariff
+from models.analytics.money.tariffs import Tariff, set_tariff
 from models.analytics.sessions import start_session
 from tests.factories import ago, meter, stamp, vehicle
 
@@ -54,7 +54,7 @@ def given(database) -> dict:
         """insert into alerts (device_kind, device_id, kind, value, bound, detail)
            values ('meter', 'M001', 'silent', 4000, 3600, '{"lastSeen": "2026-02-10T10:30:00.000000Z"}') returning id"""
     ).fetchone()
-    put_tariff(database, Tariff("depot-north", "EUR", "Europe/Berlin", Decimal("0.2841")))
+    set_tariff(database, Tariff("depot-north", "EUR", "Europe/Berlin", Decimal("0.2841")))
     session, _ = start_session(database, "V002", "M002", datetime(2026, 2, 10, 8, tzinfo=UTC))
     return {
         "meterId": "M001",

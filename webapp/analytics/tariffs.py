@@ -213,7 +213,7 @@ def set_tariff(site: Site, body: Mapping[str, Any]) -> tuple[Tariff, int]:
     )
     tariff = tariffs.Tariff(site, body["currency"], body["timezone"], body["price"], periods)
     with database() as connection:
-        is_new = tariffs.put_tariff(connection, tariff)
+        is_new = tariffs.set_tariff(connection, tariff)
     return _present(tariff), 201 if is_new else 200
 
 

@@ -1,21 +1,26 @@
-"""Tariffs: what a kWh costs at a site, by the clock and the weekday of its time zone.
+"""Tariffs: the price of a kWh at a site, by the clock and the weekday of its time zone.
 
-A tariff is a base price and periods with prices of their own; the first period that holds a time says its price.
-A period whose end is not after its start passes midnight, and belongs to the day on which it begins: `fri` from
-22:00 to 06:00 ends on Saturday morning. Times are those that the zone's clock shows, so an hour that the clock
-shows twice costs the same twice, and one that it skips costs nobody anything.
+A tariff has a base price, and periods with prices of their own; of several periods that hold a time, the first sets
+the price. A period whose end is not after its start passes midnight and belongs to the day on which it begins: `fri`
+from 22:00 to 06:00 ends on Saturday morning. Times are local: an hour that the clock repeats has the same price both
+times, and one that it skips never occurs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 import psycopg
+from psycopg.rows import kwargs_row, scalar_row
+from sqlalchemy import ARRAY, Text, any_, bindparam, cast, delete, func, literal_column, select
+from sqlalchemy.dialects.postgresql import insert
 
 from models.analytics.energy.buckets import next_stop
+from models.schema.tariffs import tariffs
+from models.sql import Statement, one, run
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MIDNIGHT = timedelta()
@@ -30,13 +35,13 @@ class Period(msgspec.Struct, frozen=True, rename={"begins": "from", "ends": "to"
     price: Decimal
 
     def holds(self, local: datetime) -> bool:
-        """Whether a naive local time is in it."""
+        """Whether it contains a naive local time."""
         begins, ends = _time_of_day(self.begins), _time_of_day(self.ends)
-        shown = local - local.replace(hour=0, minute=0, second=0, microsecond=0)
+        time = local - local.replace(hour=0, minute=0, second=0, microsecond=0)
         today, yesterday = DAYS[local.weekday()], DAYS[local.weekday() - 1]
         if begins < ends:
-            return today in self.days and begins <= shown < ends
-        return (today in self.days and shown >= begins) or (yesterday in self.days and shown < ends)
+            return today in self.days and begins <= time < ends
+        return (today in self.days and time >= begins) or (yesterday in self.days and time < ends)
 
 
 class Tariff(msgspec.Struct, frozen=True):
@@ -61,10 +66,10 @@ class Band(NamedTuple):
 
 
 def price_bands(tariff: Tariff, start: datetime, end: datetime) -> list[Band]:
-    """What a kWh costs in [start, end), ascending; the first band begins at `start`, neighbours differ in price."""
+    """The prices in [start, end), ascending; the first band starts at `start`, and neighbours differ in price."""
     zone = ZoneInfo(tariff.timezone)
-    shown = {_time_of_day(text) for period in tariff.periods for text in (period.begins, period.ends)}
-    stops = sorted((shown | {_MIDNIGHT}) - {timedelta(days=1)})
+    times = {_time_of_day(text) for period in tariff.periods for text in (period.begins, period.ends)}
+    stops = sorted((times | {_MIDNIGHT}) - {timedelta(days=1)})
     bands = [Band(start, tariff.price_at(start))]
     if not tariff.periods:
         return bands
@@ -82,44 +87,60 @@ def _time_of_day(text: str) -> timedelta:
 
 # ── Stored, by site ──────────────────────────────────────────────────────────────────────────────────────────
 
-_COLUMNS = "site, currency, timezone, price_per_kwh as price, periods::text as periods"
 # Prices as JSON numbers with every digit: Postgres keeps them as numeric, and they are never floats here.
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder(tuple[Period, ...]).decode
 
+_KEY = tariffs.c.site
+_SELECT = select(
+    _KEY,
+    tariffs.c.currency,
+    tariffs.c.timezone,
+    tariffs.c.price_per_kwh.label("price"),
+    cast(tariffs.c.periods, Text).label("periods"),
+).order_by(_KEY)
+_GET = Statement(_SELECT.where(any_(bindparam("sites", type_=ARRAY(Text))) == _KEY))
+_LIST = Statement(_SELECT.where(bindparam("after") < _KEY).limit(bindparam("limit")))
+_DELETE = Statement(delete(tariffs).where(bindparam("site") == _KEY))
+_GIVEN = ("currency", "timezone", "price_per_kwh", "periods")
+_INSERT = insert(tariffs).values({name: bindparam(name) for name in ("site", *_GIVEN)})
+_SET = Statement(
+    _INSERT.on_conflict_do_update(
+        index_elements=[_KEY],
+        set_={"updated_at": func.now()} | {name: _INSERT.excluded[name] for name in _GIVEN},
+    ).returning(literal_column("xmax = 0"))
+)
 
-def put_tariff(connection: psycopg.Connection, tariff: Tariff) -> bool:
-    """Sets the whole tariff of its site; returns whether there was none. What was counted before is priced anew."""
-    return connection.execute(
-        """insert into tariffs as t (site, currency, timezone, price_per_kwh, periods) values (%s, %s, %s, %s, %s)
-           on conflict (site) do update set currency = excluded.currency, timezone = excluded.timezone,
-             price_per_kwh = excluded.price_per_kwh, periods = excluded.periods, updated_at = now()
-           returning xmax = 0""",
-        [tariff.site, tariff.currency, tariff.timezone, tariff.price, _encode(tariff.periods).decode()],
-    ).fetchone()[0]
+
+def set_tariff(connection: psycopg.Connection, tariff: Tariff) -> bool:
+    """Sets the whole tariff of its site, also for energy of the past; returns whether the site had none."""
+    values = {
+        "site": tariff.site,
+        "currency": tariff.currency,
+        "timezone": tariff.timezone,
+        "price_per_kwh": tariff.price,
+        "periods": _encode(tariff.periods).decode(),
+    }
+    return one(run(connection, _SET, values, row=scalar_row))
 
 
 def delete_tariff(connection: psycopg.Connection, site: str) -> bool:
-    """Whether there was one. By primary key."""
-    return connection.execute("delete from tariffs where site = %s", [site]).rowcount == 1
+    """Returns whether the site had one. By primary key."""
+    return run(connection, _DELETE, {"site": site}).rowcount == 1
 
 
-def get_tariffs(connection: psycopg.Connection, sites: Sequence[str]) -> dict[str, Tariff]:
-    """The tariffs of those of the sites that have one, by site. By primary key."""
-    rows = _cursor(connection).execute(f"select {_COLUMNS} from tariffs where site = any(%s)", [list(sites)])
-    return {tariff.site: tariff for tariff in rows}
+def get_tariffs(connection: psycopg.Connection, sites: Iterable[str]) -> dict[str, Tariff]:
+    """The tariffs of the sites that have one, by site. By primary key."""
+    return {tariff.site: tariff for tariff in run(connection, _GET, {"sites": list(sites)}, row=_ROW)}
 
 
 def list_tariffs(connection: psycopg.Connection, *, after: str, limit: int) -> list[Tariff]:
-    """Tariffs in the order of their sites, from the one behind `after` on. By primary key."""
-    query = f"select {_COLUMNS} from tariffs where site > %s order by site limit %s"
-    return _cursor(connection).execute(query, [after, limit]).fetchall()
+    """Tariffs in the order of their sites, those after `after`. By primary key."""
+    return run(connection, _LIST, {"after": after, "limit": limit}, row=_ROW).fetchall()
 
 
-def _cursor(connection: psycopg.Connection) -> psycopg.Cursor[Tariff]:
-    return connection.cursor(row_factory=lambda _: _tariff)
+def _tariff(*, periods: str, **values: Any) -> Tariff:
+    return Tariff(**values, periods=_decode(periods))
 
 
-def _tariff(row: Sequence) -> Tariff:
-    *values, periods = row
-    return Tariff(*values, _decode(periods))
+_ROW = kwargs_row(_tariff)
