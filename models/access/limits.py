@@ -1,11 +1,11 @@
-"""What a key may bring and ask for: token buckets in Redis, in Redis's time.
+"""Limits of a key: an allowance of readings and one of requests, in Redis and by Redis's clock.
 
-A bucket is one number, the time at which it will be full again; a bucket that is full is no key at all. While
-it holds one, a request passes whatever it takes: a batch greater than the bucket takes it into debt, and the next
-one waits until that is paid.
+An allowance (a token bucket) refills at the limit's rate up to the burst. Redis keeps one number for it: the time at
+which it is full again; a full one has no key. A request passes if one unit is left, whatever it costs: a batch larger
+than the burst overdraws a full allowance, and the next request waits until one unit is back.
 
-    telemetry:{n}:bucket:<owner>   readings; in the slot of the owner's shard, so that it is part of the admission
-    requests:{<owner>}             requests of the read side
+    telemetry:{n}:allowance:<owner>   readings; in the hash slot of the owner's shard, for the append script
+    requests:{<owner>}                requests of the read side
 """
 
 import math
@@ -20,52 +20,52 @@ from models.settings import Settings
 
 log = structlog.get_logger()
 
-# Milliseconds all: what is missing in the bucket, and what is taken, is the time it takes to flow in. `most` may be
-# missing for there to be one in it, by the thousandths to which it is kept.
+# All in milliseconds. The deficit is the time until the allowance is full, the cost the time in which that much
+# refills. Stored to thousandths, which is why one unit is left up to 0.002 beyond the largest deficit.
 ALLOWANCE_LUA = """
 local function clock_ms()
   local clock = redis.call('TIME')
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
-local function full_in(bucket, now)
-  return math.max(0, tonumber(redis.call('GET', bucket) or now) - now)
+local function get_deficit(allowance, now)
+  return math.max(0, tonumber(redis.call('GET', allowance) or now) - now)
 end
-local function is_empty(missing, most)
-  return missing > tonumber(most) + 0.002
+local function is_used_up(deficit, max_deficit)
+  return deficit > tonumber(max_deficit) + 0.002
 end
-local function shown(missing)
-  return string.format('%.3f', missing)
+local function as_text(deficit)
+  return string.format('%.3f', deficit)
 end
-local function take(bucket, now, missing)
-  redis.call('SET', bucket, string.format('%.3f', now + missing), 'PX', string.format('%.0f', math.ceil(missing) + 1))
+local function set_deficit(allowance, now, deficit)
+  redis.call('SET', allowance, as_text(now + deficit), 'PX', string.format('%.0f', math.ceil(deficit) + 1))
 end
 """
 
 _TAKE_REQUEST = f"""
 {ALLOWANCE_LUA}
 local now = clock_ms()
-local missing = full_in(KEYS[1], now)
-if is_empty(missing, ARGV[2]) then return {{0, shown(missing)}} end
-missing = missing + tonumber(ARGV[1])
-take(KEYS[1], now, missing)
-return {{1, shown(missing)}}
+local deficit = get_deficit(KEYS[1], now)
+if is_used_up(deficit, ARGV[2]) then return {{0, as_text(deficit)}} end
+deficit = deficit + tonumber(ARGV[1])
+set_deficit(KEYS[1], now, deficit)
+return {{1, as_text(deficit)}}
 """
 
-# The read side waits for its limits no longer than this, and where Redis is away it does not ask for a while.
+# The read side waits this long for its limits; after a failure it does not ask Redis for a while.
 REDIS_WAIT_SECONDS = 0.25
-REST_SECONDS = 2.0
-# Requests that may come at once: those of so many seconds.
+PAUSE_SECONDS = 2.0
+# The burst of requests, in seconds of the rate.
 REQUEST_BURST_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     per_second: float
-    burst: int  # what the bucket holds
+    burst: int  # units of a full allowance
 
     @property
-    def most_missing_ms(self) -> float:
-        """What may be missing for one to be there."""
+    def max_deficit_ms(self) -> float:
+        """The largest deficit at which one unit is left."""
         return self.cost_ms(self.burst - 1)
 
     def cost_ms(self, count: int) -> float:
@@ -74,7 +74,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What an append takes out of its owner's bucket of readings."""
+    """The readings that an append takes from its owner's allowance."""
 
     owner: str
     limit: Limit
@@ -83,57 +83,57 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How a bucket stands."""
+    """The state of an allowance."""
 
     limit: Limit
-    full_in_ms: float
+    deficit_ms: float
 
     @property
     def remaining(self) -> int:
-        left = self.limit.burst - self.full_in_ms * self.limit.per_second / 1000
+        left = self.limit.burst - self.deficit_ms * self.limit.per_second / 1000
         return max(0, int(left + 0.001))
 
     @property
     def full_in_seconds(self) -> int:
-        return math.ceil(self.full_in_ms / 1000)
+        return math.ceil(self.deficit_ms / 1000)
 
     @property
     def wait_seconds(self) -> int:
-        """Whole seconds, at least 1, after which there is one in the bucket again."""
-        return max(1, math.ceil((self.full_in_ms - self.limit.most_missing_ms) / 1000))
+        """Whole seconds, at least 1, until one unit is left."""
+        return max(1, math.ceil((self.deficit_ms - self.limit.max_deficit_ms) / 1000))
 
 
 class LimitReached(Exception):
-    """The key's bucket is empty. Nothing was taken."""
+    """The key's allowance is used up. Nothing was taken."""
 
     def __init__(self, allowance: Allowance):
-        super().__init__(f"the bucket of {allowance.limit.burst} is empty")
+        super().__init__(f"the allowance of {allowance.limit.burst} is used up")
         self.allowance = allowance
 
 
 class RequestLimits:
-    """Counts the requests of the read side, each key's for itself. Connects at the first use; threads share it."""
+    """Counts the requests of the read side for each key. Connects at its first use; threads share it."""
 
     def __init__(self, settings: Settings):
         self._redis = open_redis(settings.redis_url, timeout_seconds=REDIS_WAIT_SECONDS)
         self._take = self._redis.register_script(_TAKE_REQUEST)
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
     def take(self, owner: str, per_second: float) -> Allowance | None:
-        """One request; how the bucket stands then. Raises LimitReached.
+        """Takes one request and returns what is left. Raises LimitReached.
 
-        None where Redis can't tell: the request passes, for a limit is no reason to be away with it.
+        Fails open: None if Redis is unavailable.
         """
-        if time.monotonic() < self._rests_until:
+        if time.monotonic() < self._paused_until:
             return None
         limit = Limit(per_second, max(1, math.ceil(REQUEST_BURST_SECONDS * per_second)))
         try:
-            passes, missing = self._take(keys=[f"requests:{{{owner}}}"], args=[limit.cost_ms(1), limit.most_missing_ms])
+            passes, deficit = self._take(keys=[f"requests:{{{owner}}}"], args=[limit.cost_ms(1), limit.max_deficit_ms])
         except RedisError as error:
-            self._rests_until = time.monotonic() + REST_SECONDS
-            log.warning("request_limits_not_kept", reason=str(error), seconds=REST_SECONDS)
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            log.warning("request_limits_not_applied", reason=str(error), seconds=PAUSE_SECONDS)
             return None
-        allowance = Allowance(limit, float(missing))
+        allowance = Allowance(limit, float(deficit))
         if not passes:
             raise LimitReached(allowance)
         return allowance

@@ -4,14 +4,14 @@ One round trip, so that the bound, the limits, the tokens and the entries are on
 late refuses: the web has stopped waiting and told the devices that nothing was taken.
 
 A request is **plain** where it has no Idempotency-Key and its API key no limit. The plain requests of a group share
-one token, which remembers what became of each; every other request has a token, and maybe a bucket, of its own.
+one token, which remembers what became of each; every other request has a token, and maybe an allowance, of its own.
 
-KEYS  the stream, the token of the plain requests, then the tokens and buckets that the others name by their place
+KEYS  the stream, the token of the plain requests, then the tokens and allowances that the others name by their place
 ARGV  deadline (ms), bound (entries), the group token's time to live (s), how many are plain, their payloads; then of
       each other: payload, place of its token, the token's time to live (s), fingerprint and answer, place of its
-      bucket (0: none), what this takes out of it (ms), what may be missing in it (ms)
+      allowance (0: none), its cost (ms), the largest deficit (ms)
 Says  now (ms), the backlog before, and for each, plain ones first: an entry id, `full` or `late`; for those that are
-      not plain an array of verdict, detail, and what is missing in the bucket (ms)
+      not plain an array of verdict, detail, and the deficit of the allowance (ms)
 """
 
 import uuid
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from models.access.limits import ALLOWANCE_LUA, Allowance, Charge, LimitReached
 from models.stream.entry_ids import EntryId, parse_entry_id
-from models.stream.keys import bucket_key, stream_key, token_key
+from models.stream.keys import allowance_key, stream_key, token_key
 
 # A generated token only has to outlive the attempts of one request.
 GENERATED_TOKEN_TTL_SECONDS = 60
@@ -50,25 +50,25 @@ elseif plain > 0 then
   redis.call('SET', KEYS[2], table.concat(said, ' '), 'EX', ARGV[3])
 end
 
-local function admit(payload, token, ttl, told, bucket, cost, most)
-  local missing = bucket and full_in(bucket, now) or 0
+local function admit(payload, token, ttl, told, allowance, cost, max_deficit)
+  local deficit = allowance and get_deficit(allowance, now) or 0
   local seen = redis.call('GET', token)
-  if seen then return {{'seen', seen, shown(missing)}} end
+  if seen then return {{'seen', seen, as_text(deficit)}} end
   if late then return {{'late'}} end
-  if bucket and is_empty(missing, most) then return {{'limited', '', shown(missing)}} end
+  if allowance and is_used_up(deficit, max_deficit) then return {{'limited', '', as_text(deficit)}} end
   local id = add(payload)
   if id == 'full' then return {{'full'}} end
   redis.call('SET', token, id .. ' ' .. told, 'EX', ttl)
-  if bucket then
-    missing = missing + tonumber(cost)
-    take(bucket, now, missing)
+  if allowance then
+    deficit = deficit + tonumber(cost)
+    set_deficit(allowance, now, deficit)
   end
-  return {{'added', id, shown(missing)}}
+  return {{'added', id, as_text(deficit)}}
 end
 
 for at = 5 + plain, #ARGV, 7 do
-  local token, bucket = KEYS[tonumber(ARGV[at + 1])], KEYS[tonumber(ARGV[at + 4])]
-  said[#said + 1] = admit(ARGV[at], token, ARGV[at + 2], ARGV[at + 3], bucket, ARGV[at + 5], ARGV[at + 6])
+  local token, allowance = KEYS[tonumber(ARGV[at + 1])], KEYS[tonumber(ARGV[at + 4])]
+  said[#said + 1] = admit(ARGV[at], token, ARGV[at + 2], ARGV[at + 3], allowance, ARGV[at + 5], ARGV[at + 6])
 end
 return {{now, backlog, said}}
 """
@@ -98,12 +98,12 @@ class Appended(NamedTuple):
     was_empty: bool
     replayed: bool = False
     answer: bytes = b""
-    allowance: Allowance | None = None  # how the bucket stands that was charged
+    allowance: Allowance | None = None  # after the charge
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What makes an append one that is not plain: it happens once under its token, and may be charged to a bucket."""
+    """What makes an append one that is not plain: it has a token of its own, and maybe a charge."""
 
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     token_ttl_seconds: int = GENERATED_TOKEN_TTL_SECONDS
@@ -122,7 +122,7 @@ class Conditions:
             if fingerprint.decode() != self.fingerprint:
                 raise TokenReused
             return Appended(shard, parse_entry_id(entry_id), False, True, answer, allowance)
-        if verdict == b"limited":
+        if allowance and verdict == b"limited":
             raise LimitReached(allowance)
         raise refusal(verdict)
 
@@ -153,11 +153,12 @@ def arguments(
     told = []
     for payload, conditions in others:
         keys.append(token_key(shard, conditions.token))
-        token_place, bucket_place, cost, most = len(keys), 0, 0, 0
+        token_place, allowance_place, cost, max_deficit = len(keys), 0, 0.0, 0.0
         if charge := conditions.charge:
-            keys.append(bucket_key(shard, charge.owner))
-            bucket_place, cost, most = len(keys), charge.limit.cost_ms(charge.readings), charge.limit.most_missing_ms
+            keys.append(allowance_key(shard, charge.owner))
+            allowance_place = len(keys)
+            cost, max_deficit = charge.limit.cost_ms(charge.readings), charge.limit.max_deficit_ms
         known = conditions.fingerprint.encode() + b" " + conditions.answer
-        told.append((payload, token_place, conditions.token_ttl_seconds, known, bucket_place, cost, most))
+        told.append((payload, token_place, conditions.token_ttl_seconds, known, allowance_place, cost, max_deficit))
     head = (deadline_ms, bound, GENERATED_TOKEN_TTL_SECONDS, len(plain))
     return [len(keys), *keys, *head, *plain, *chain.from_iterable(told)]

@@ -5,7 +5,7 @@ Keys of shard n (the braces keep a shard's keys on one node of a cluster):
     telemetry:{n}                 stream; an entry is one field, `v1`, holding an encoded `Entry`
     telemetry:{n}:stored          id of the newest entry that is in Postgres, written when the stream is trimmed
     telemetry:{n}:token:<token>   what was appended under this token (models/stream/admission.py)
-    telemetry:{n}:bucket:<owner>  what an API key may still bring (models/access/limits.py)
+    telemetry:{n}:allowance:<owner>  of an API key's readings (models/access/limits.py)
 """
 
 FIELD = b"v1"
@@ -23,5 +23,5 @@ def token_key(shard: int, token: str) -> str:
     return f"telemetry:{{{shard}}}:token:{token}"
 
 
-def bucket_key(shard: int, owner: str) -> str:
-    return f"telemetry:{{{shard}}}:bucket:{owner}"
+def allowance_key(shard: int, owner: str) -> str:
+    return f"telemetry:{{{shard}}}:allowance:{owner}"

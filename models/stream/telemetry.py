@@ -46,7 +46,7 @@ class TelemetryStream:
         """Puts one entry into the stream, or says why not; into any shard, where none is named.
 
         The conditions' token makes the append happen once however often it is asked for within its time to live; a
-        repeat returns the first entry and the first answer. Its charge is taken out of the owner's bucket, by the
+        repeat returns the first entry and the first answer. Its charge is taken from the owner's allowance, by the
         first append under a token alone. Conditions need their shard: what they name is there.
         Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused (nothing was taken) or OutcomeUnknown.
         If the process dies here, the entry is in the stream once or not at all.

@@ -507,7 +507,7 @@ def test_the_commands_make_show_replace_and_end_a_key(runner, client, refresh, d
         run("create", "--name", "x", "--scope", "read", *wrong, status=2)
 
 
-def test_the_bucket_of_a_rotated_key_is_that_of_the_first(database, resources):
+def test_a_rotated_key_keeps_the_owner_of_the_first(database, resources):
     first = create_key(database, Rights("test", ("ingest",), readings_per_second=1.0))
     second = rotate_key(database, split_key(first)[0], overlap=DAY)
     third = rotate_key(database, split_key(second)[0], overlap=DAY)

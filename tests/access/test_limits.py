@@ -26,7 +26,7 @@ def readings(count: int) -> list[dict]:
     return [meter(f"M{number}") for number in range(count)]
 
 
-def told(answer) -> tuple[str, ...]:
+def rate_limit_headers(answer) -> tuple[str, ...]:
     return tuple(answer.headers.get(f"RateLimit-{name}") for name in ("Limit", "Remaining", "Reset"))
 
 
@@ -36,19 +36,19 @@ def test_readings_are_counted_one_by_one_over_several_requests(client, new_key):
     for count in (3, 3, 3, 1):
         answer = post_with_key(client, text, readings(count))
         assert answer.status_code == 202
-        remaining.append(told(answer)[:2])
+        remaining.append(rate_limit_headers(answer)[:2])
     assert remaining == [("10", "7"), ("10", "4"), ("10", "1"), ("10", "0")]
     refused = post_with_key(client, text, meter())
     assert (refused.status_code, refused.json["statusCode"]) == (429, 429)
-    assert told(refused)[:2] == ("10", "0")
+    assert rate_limit_headers(refused)[:2] == ("10", "0")
     assert 1 <= int(refused.headers["Retry-After"]) <= 1001
     assert int(refused.headers["RateLimit-Reset"]) > 9000
 
 
-def test_a_batch_above_the_burst_passes_a_full_bucket_and_delays_the_next(client, new_key):
+def test_a_batch_above_the_burst_overdraws_a_full_allowance_and_delays_the_next(client, new_key):
     text = new_key("ingest", readings_per_second=1.0, readings_burst=10)
     answer = post_with_key(client, text, readings(500))
-    assert (answer.status_code, told(answer)[:2]) == (202, ("10", "0"))
+    assert (answer.status_code, rate_limit_headers(answer)[:2]) == (202, ("10", "0"))
     refused = post_with_key(client, text, meter())
     assert refused.status_code == 429
     assert 400 < int(refused.headers["Retry-After"]) <= 491
@@ -56,19 +56,19 @@ def test_a_batch_above_the_burst_passes_a_full_bucket_and_delays_the_next(client
 
 def test_refused_readings_are_not_counted(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
-    assert told(post_with_key(client, text, [meter(), {}, {}]))[1] == "9"
+    assert rate_limit_headers(post_with_key(client, text, [meter(), {}, {}]))[1] == "9"
     assert post_with_key(client, text, [{}] * 50).status_code == 422
-    assert told(post_with_key(client, text, meter()))[1] == "8"
+    assert rate_limit_headers(post_with_key(client, text, meter()))[1] == "8"
 
 
-def test_a_replay_costs_nothing_and_is_answered_by_an_empty_bucket(client, new_key):
+def test_a_replay_costs_nothing_and_is_answered_with_the_allowance_used_up(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=2)
     rows, named = readings(2), {"Idempotency-Key": "one"}
     first = post_with_key(client, text, rows, headers=named)
     assert post_with_key(client, text, meter()).status_code == 429
     again = post_with_key(client, text, rows, headers=named)
     assert (again.status_code, again.headers["Idempotent-Replay"], again.json) == (202, "true", first.json)
-    assert told(again)[:2] == ("2", "0")
+    assert rate_limit_headers(again)[:2] == ("2", "0")
 
 
 def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new_key, broker):
@@ -76,7 +76,7 @@ def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new
     post_with_key(client, text, meter())
     named = {"Idempotency-Key": "later"}
     assert post_with_key(client, text, meter(), headers=named).status_code == 429
-    broker.delete(*broker.keys("telemetry:*:bucket:*"))
+    broker.delete(*broker.keys("telemetry:*:allowance:*"))
     answer = post_with_key(client, text, meter(), headers=named)
     assert answer.status_code == 202
     assert "Idempotent-Replay" not in answer.headers
@@ -112,18 +112,18 @@ def test_a_limit_is_the_keys_own_and_shared_with_the_key_that_replaces_it(client
     refresh()
     assert post_with_key(client, replacement).status_code == 429
     unlimited = post_with_key(client, free)
-    assert (unlimited.status_code, told(unlimited)) == (202, (None, None, None))
+    assert (unlimited.status_code, rate_limit_headers(unlimited)) == (202, (None, None, None))
 
 
 def test_a_key_without_a_burst_may_bring_a_minutes_readings_at_once(client, new_key):
-    assert told(post_with_key(client, new_key("ingest", readings_per_second=2.0)))[0] == "120"
+    assert rate_limit_headers(post_with_key(client, new_key("ingest", readings_per_second=2.0)))[0] == "120"
 
 
-# ── The bucket ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── The allowance ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_bucket_fills_with_time(resources, broker):
-    """By Redis's clock: the bucket is told what it would hold some seconds later."""
+def test_an_allowance_refills_with_time(resources, broker):
+    """By Redis's clock: the stored time is moved back by some seconds."""
     stream = TelemetryStream(resources.settings)
     limit = Limit(per_second=2.0, burst=10)
     charge = Charge("owner", limit, readings=10)
@@ -131,7 +131,7 @@ def test_a_bucket_fills_with_time(resources, broker):
     with pytest.raises(LimitReached) as refused:
         stream.append(b"x", 0, Conditions(charge=charge))
     assert refused.value.allowance.wait_seconds == 1
-    key = "telemetry:{0}:bucket:owner"
+    key = "telemetry:{0}:allowance:owner"
     full_at = float(broker.get(key))
     assert 0 < broker.pttl(key) <= 5_001
     broker.set(key, full_at - 3_000)  # three seconds: six readings
@@ -146,22 +146,22 @@ def _now_ms(broker: redis.Redis) -> float:
     return seconds * 1000 + microseconds / 1000
 
 
-def test_what_a_bucket_tells():
+def test_remaining_reset_and_wait_of_an_allowance():
     limit = Limit(per_second=10.0, burst=100)
-    for full_in_ms, remaining, reset, wait in (
+    for deficit_ms, remaining, reset, wait in (
         (0, 100, 0, 1),
         (5_000, 50, 5, 1),
         (10_000, 0, 10, 1),
         (12_500, 0, 13, 3),
     ):
-        allowance = Allowance(limit, full_in_ms)
+        allowance = Allowance(limit, deficit_ms)
         assert (allowance.remaining, allowance.full_in_seconds, allowance.wait_seconds) == (remaining, reset, wait)
 
 
-def test_an_append_without_a_limit_touches_no_bucket(resources, broker):
+def test_an_append_without_a_limit_touches_no_allowance(resources, broker):
     stream = TelemetryStream(resources.settings)
     stream.append(b"x", 0)
-    assert not broker.keys("*bucket*")
+    assert not broker.keys("*allowance*")
     stream.close()
 
 
@@ -171,7 +171,7 @@ def test_an_append_without_a_limit_touches_no_bucket(resources, broker):
 def test_requests_of_the_read_side_are_counted_by_key(client, new_key):
     text, other = new_key("read", requests_per_second=SLOW), new_key("read", requests_per_second=SLOW)
     first = client.get("/v1/vehicles", headers=bearer(text))
-    assert (first.status_code, told(first)[:2]) == (200, ("1", "0"))
+    assert (first.status_code, rate_limit_headers(first)[:2]) == (200, ("1", "0"))
     for path in ("/v1/meters", "/v1/analytics/performance/V1", "/metrics", "/v1/telemetry/receipts/0-1-0"):
         refused = client.get(path, headers=bearer(text))
         assert refused.status_code == 429, path
@@ -193,11 +193,11 @@ def test_posting_readings_takes_nothing_from_the_read_side(client, new_key):
     assert client.get("/v1/vehicles", headers=bearer(text)).status_code == 200
 
 
-def test_reads_pass_while_redis_is_away(app, client, new_key, resources, monkeypatch):
+def test_reads_pass_while_redis_is_unavailable(app, client, new_key, resources, monkeypatch):
     from dataclasses import replace
 
-    away = RequestLimits(replace(resources.settings, redis_url="redis://127.0.0.1:1/0"))
-    monkeypatch.setitem(app.extensions, "request_limits", away)
+    unavailable = RequestLimits(replace(resources.settings, redis_url="redis://127.0.0.1:1/0"))
+    monkeypatch.setitem(app.extensions, "request_limits", unavailable)
     text = new_key("read", requests_per_second=SLOW)
     assert [client.get("/v1/vehicles", headers=bearer(text)).status_code for _ in range(3)] == [200] * 3
 

@@ -1,4 +1,4 @@
-"""What a key may ask for. Readings are counted where they are admitted (models/stream/admission.py), requests here."""
+"""Applies the limits of keys to requests. Readings are counted by the append script (models/stream/admission.py)."""
 
 from flask import Flask, Response, current_app, g, request
 
@@ -11,7 +11,7 @@ HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 
 def init_app(app: Flask) -> None:
-    """After webapp.http.auth: it must be known who asks."""
+    """After webapp.http.auth, which sets g.key."""
     app.extensions["request_limits"] = RequestLimits(app.extensions["resources"].settings)
     app.before_request(_count_request)
     app.after_request(_show_allowance)
@@ -19,12 +19,12 @@ def init_app(app: Flask) -> None:
 
 
 def charge_for(key: Key | None, readings: int) -> Charge | None:
-    """What so many readings take out of the key's bucket; None where it has no limit."""
+    """The charge of an append with this number of readings; None if the key has no limit."""
     return Charge(key.owner, key.readings, readings) if key and key.readings else None
 
 
 def note_allowance(allowance: Allowance | None) -> None:
-    """Has the answer tell how the bucket stands."""
+    """Adds the allowance to the headers of the answer."""
     g.allowance = allowance
 
 
@@ -48,6 +48,6 @@ def _too_many(error: LimitReached) -> Response:
 def _show_allowance(response: Response) -> Response:
     allowance: Allowance | None = g.get("allowance")
     if allowance and (response.status_code < 400 or response.status_code == 429):
-        told = (allowance.limit.burst, allowance.remaining, allowance.full_in_seconds)
-        response.headers.extend(zip(HEADERS, map(str, told), strict=True))
+        values = (allowance.limit.burst, allowance.remaining, allowance.full_in_seconds)
+        response.headers.extend(zip(HEADERS, map(str, values), strict=True))
     return response

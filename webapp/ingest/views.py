@@ -153,7 +153,7 @@ def _idempotency_key() -> str | None:
 def _append(payload: bytes, conditions: Conditions | None, named: str | None) -> Appended:
     if tried := request.environ.get(TRIED):  # the express way got no further with it
         raise tried
-    # A repeat must come to the shard that knows its key; what is limited, to the shard with its bucket.
+    # A repeat must come to the shard that knows its key; one with a limit, to the shard of its allowance.
     owner = conditions and (conditions.charge.owner if conditions.charge else named)
     shard = crc32(owner.encode()) % current_resources().settings.stream_shards if owner else None
     appended = current_resources().stream.append(payload, shard, conditions)
