@@ -22,26 +22,30 @@ class Cost(JsonObject):
     ac_consumption: Annotated[Kwh, Meta(description="kWh with this cost: of the meters whose site has a tariff")]
 
 
-class Priced(JsonObject):
+EnergyCost = Annotated[Money | None, Meta(description=_ENERGY_COST + _NO_COST)]
+LossCost = Annotated[Money | None, Meta(description=_LOSS_COST + _NO_COST)]
+Currency = Annotated[str | None, Meta(description="of both; null with them")]
+
+
+class Priced(JsonObject, kw_only=True):
     """Base of answers that have a cost. Amounts of several currencies are not added."""
 
-    energy_cost: Annotated[Money | None, Meta(description=_ENERGY_COST + _NO_COST)]
-    loss_cost: Annotated[Money | None, Meta(description=_LOSS_COST + _NO_COST)]
-    currency: Annotated[str | None, Meta(description="of both; null with them")]
+    energy_cost: EnergyCost
+    loss_cost: LossCost
+    currency: Currency
     costs: Annotated[list[Cost], Meta(description="by currency; empty: no tariff applies")]
 
 
-class CostFields(TypedDict):
-    """The fields of Priced."""
+class AmountFields(TypedDict):
+    """Amounts of one currency."""
 
     energy_cost: float | None
     loss_cost: float | None
     currency: str | None
-    costs: list[Cost]
 
 
-def cost_fields(found: list[costs.Cost]) -> CostFields:
-    items = [
+def present_costs(found: list[costs.Cost]) -> list[Cost]:
+    return [
         Cost(
             currency=cost.currency,
             energy_cost=float(to_cents(cost.energy)),
@@ -50,22 +54,11 @@ def cost_fields(found: list[costs.Cost]) -> CostFields:
         )
         for cost in found
     ]
+
+
+def amounts(items: list[Cost]) -> AmountFields:
+    """Those of the only currency; None if there is none, or several."""
     if len(items) != 1:
-        return {"energy_cost": None, "loss_cost": None, "currency": None, "costs": items}
+        return {"energy_cost": None, "loss_cost": None, "currency": None}
     (only,) = items
-    return {
-        "energy_cost": only.energy_cost,
-        "loss_cost": only.loss_cost,
-        "currency": only.currency,
-        "costs": items,
-    }
-
-
-def present_costs(found: list[costs.Cost]) -> dict:
-    fields = cost_fields(found)
-    return {
-        "energyCost": fields["energy_cost"],
-        "lossCost": fields["loss_cost"],
-        "currency": fields["currency"],
-        "costs": fields["costs"],
-    }
+    return {"energy_cost": only.energy_cost, "loss_cost": only.loss_cost, "currency": only.currency}

@@ -13,7 +13,8 @@ from models.analytics.fleet.costs import get_fleet_costs
 from models.analytics.fleet.summary import ORDERS, FleetQuery, Totals, VehicleTotals, Window
 from models.analytics.fleet.trend import fill_buckets, list_hourly
 from models.analytics.rollups.watermark import RollupState, get_state
-from webapp.analytics.costs import present_costs
+from webapp.analytics.costs import amounts, present_costs
+from webapp.http.answers import camel_case
 from webapp.http.auth import binding
 from webapp.http.clock import request_time
 from webapp.http.fields import PageSchema, QuerySchema
@@ -67,7 +68,7 @@ def show_fleet():
     with _asking(query["window"]) as (connection, state, fleet_query):
         totals = fleet.get_totals(connection, fleet_query)
         offline = fleet.count_offline(connection, fleet_query, silent_since)
-        costs = get_fleet_costs(
+        found_costs = get_fleet_costs(
             connection,
             fleet_query.window.start,
             fleet_query.window.end,
@@ -75,10 +76,12 @@ def show_fleet():
             bound=fleet_query.bound("vehicle_id"),
             values=fleet_query.values,
         )
+    costs = None if found_costs is None else present_costs(found_costs)
     return {
         **_header(state, fleet_query.window),
         **_totals(totals),
-        **(present_costs([]) | {"costs": None} if costs is None else present_costs(costs)),
+        **{camel_case(name): value for name, value in amounts(costs or []).items()},
+        "costs": costs,
         "offline": {"vehicles": offline["vehicle"], "meters": offline["meter"]},
         "worst": [_vehicle(found) for found in totals.worst],
     }

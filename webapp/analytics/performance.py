@@ -1,106 +1,176 @@
-"""Performance: what went in, what came out, and how warm the battery was."""
+"""Performance of a vehicle over a window: energy in, energy out and the battery's temperature."""
 
-from flask import Blueprint, request
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+from flask import Blueprint
+from msgspec import Meta, field
+
+from models.access.keys import READ
+from models.analytics.energy import performance as energy
 from models.analytics.energy.efficiency import completeness, status
 from models.analytics.energy.feeds import EnergyQuery
-from models.analytics.energy.performance import Performance, get_performance
-from models.analytics.money.costs import get_costs
-from webapp.analytics.costs import present_costs
+from models.analytics.money import costs as money
+from webapp.analytics.costs import Priced, amounts, present_costs
+from webapp.analytics.quantities import Implausible, Shared, Status
+from webapp.http.answers import (
+    Celsius,
+    Count,
+    JsonObject,
+    Kwh,
+    MeterId,
+    Ratio,
+    Share,
+    VehicleId,
+    Window,
+    round_celsius,
+    round_kwh,
+    round_percent,
+    round_ratio,
+)
 from webapp.http.auth import require_devices
 from webapp.http.clock import request_time
-from webapp.http.errors import ApiError
-from webapp.http.fields import DEVICE_ID, AnalyticsWindowSchema, QuerySchema, device_id
+from webapp.http.errors import not_found
+from webapp.http.fields import AnalyticsWindowSchema, device_id
+from webapp.http.operations import operation
 from webapp.http.resources import current_resources, database
 
-bp = Blueprint("analytics", __name__, url_prefix="/v1/analytics")
+bp = Blueprint("performance", __name__, url_prefix="/v1/analytics/performance")
 
 
-class VehicleQuerySchema(QuerySchema):
-    vehicleId = device_id(required=True)
+class VehicleWindowSchema(AnalyticsWindowSchema):
+    vehicle_id = device_id(data_key="vehicleId", required=True, metadata={"example": "V001"})
 
 
-@bp.get("/performance/<vehicle_id>")
-def show_performance(vehicle_id: str):
-    performance, costs, start, end = _performance(vehicle_id)
-    settings = current_resources().settings
-    ac, dc = _round(performance.ac_kwh, 6), _round(performance.dc_kwh, 6)
-    ratio = _round(performance.efficiency, 4)
-    return {
-        "vehicleId": vehicle_id,
-        "window": {"from": start, "to": end},
-        "meters": performance.meters,
-        "shared": performance.shared,
-        "meterShares": meter_shares(performance),
-        "totalAcConsumption": ac,
-        "totalDcDelivery": dc,
-        "efficiencyRatio": ratio,
-        "avgBatteryTemp": _round(performance.temperature, 2),
-        "dataPoints": performance.vehicle_points,
-        "meterDataPoints": performance.meter_points,
-        "completeness": _round(
-            completeness(
-                performance.vehicle_points,
-                start,
-                end,
-                heartbeat_seconds=performance.heartbeat_seconds,
-                now=request_time(),
-            ),
-            4,
-        ),
-        "implausible": performance.implausible,
-        "status": status(performance.dc_kwh, performance.ac_kwh, settings.alert_threshold),
-        **present_costs(costs),
-        # The same under the names that older clients know.
-        "acEnergyConsumed": ac,
-        "dcEnergyDelivered": dc,
-        "efficiency": ratio,
-    }
+class MeterShare(JsonObject):
+    """The energy of one meter that is this vehicle's."""
+
+    meter_id: MeterId
+    shared: Annotated[bool, Meta(description="it fed other vehicles at the same time")]
+    ac_consumption: Annotated[Kwh, Meta(description="kWh of it that are this vehicle's")]
+    meter_data_points: Annotated[Count, Meta(description="distinct instants of its readings while it fed the vehicle")]
 
 
-@bp.get("/performance/vehicleid")
-def show_performance_by_query():
-    """The older form of the question, with the names and the unit it had: efficiency in percent."""
-    vehicle_id = VehicleQuerySchema().load(request.args)["vehicleId"]
-    performance, *_ = _performance(vehicle_id)
-    efficiency = performance.efficiency
-    return {
-        "vehicleId": vehicle_id,
-        "sumDC": _round(performance.dc_kwh, 6),
-        "sumAC": _round(performance.ac_kwh, 6),
-        "efficiency": None if efficiency is None else round(efficiency * 100, 2),
-        "avgBatteryTemp": _round(performance.temperature, 2),
-    }
+class Performance(Priced):
+    """A vehicle over a window."""
 
-
-def _performance(vehicle_id: str):
-    query = AnalyticsWindowSchema().load(request.args)
-    start, end = query["start"], query["end"]
-    if not DEVICE_ID.match(vehicle_id):
-        raise ApiError(404, "Vehicle not found")
-    require_devices(vehicle_id)  # its meters come with it
-    with database() as connection:
-        heartbeat = {"heartbeat_seconds": current_resources().settings.heartbeat_seconds}
-        performance = get_performance(connection, vehicle_id, start, end, **heartbeat)
-        costs = get_costs(connection, [EnergyQuery(vehicle_id, start, end)], **heartbeat)[0]
-    if not performance.known:
-        raise ApiError(404, "Vehicle not found")
-    return performance, costs, start, end
-
-
-def meter_shares(performance: Performance) -> list[dict]:
-    """What each meter gave the vehicle."""
-    return [
-        {"meterId": meter_id, "shared": shared, "acConsumption": _round(kwh, 6), "meterDataPoints": points}
-        for meter_id, shared, kwh, points in zip(
-            performance.meters,
-            performance.meters_shared,
-            performance.meters_kwh,
-            performance.meters_points,
-            strict=True,
-        )
+    vehicle_id: VehicleId
+    window: Window
+    meters: Annotated[
+        list[MeterId],
+        Meta(description="that fed the vehicle at some time of the window, by a mapping or a session"),
     ]
+    shared: Shared
+    meter_shares: Annotated[list[MeterShare], Meta(description="by meter")]
+    total_ac_consumption: Annotated[Kwh, Meta(description="kWh, of these meters, each while it fed the vehicle")]
+    total_dc_delivery: Annotated[Kwh, Meta(description="kWh that reached the battery")]
+    efficiency_ratio: Ratio
+    avg_battery_temp: Celsius
+    data_points: Annotated[Count, Meta(description="distinct instants of the vehicle's readings")]
+    meter_data_points: Annotated[Count, Meta(description="distinct instants of each meter's readings, summed")]
+    completeness: Annotated[
+        Share | None,
+        Meta(
+            description="`dataPoints` of those expected, one in each `heartbeatSeconds` of the vehicle, else "
+            "{heartbeat_seconds} seconds, and none in the future; null: none was expected"
+        ),
+    ]
+    implausible: Implausible
+    status: Status
+    ac_energy_consumed: Annotated[Kwh, Meta(description="`totalAcConsumption` under the name of older clients")]
+    dc_energy_delivered: Annotated[Kwh, Meta(description="`totalDcDelivery` under the name of older clients")]
+    efficiency: Annotated[Ratio, Meta(description="`efficiencyRatio` under the name of older clients")]
 
 
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits) + 0.0  # no -0.0
+class PerformanceInPercent(JsonObject):
+    """A vehicle over a window, with the names and the unit of older clients."""
+
+    vehicle_id: VehicleId
+    sum_dc: Kwh = field(name="sumDC")
+    sum_ac: Kwh = field(name="sumAC")
+    efficiency: Annotated[float | None, Meta(description="DC/AC in percent; null: no AC energy was measured")]
+    avg_battery_temp: Celsius
+
+
+@bp.get("/<vehicle_id>")
+@operation(
+    "Analytics",
+    "Show the energy and efficiency of a vehicle",
+    scopes=(READ,),
+    errors=(404,),
+    query=AnalyticsWindowSchema,
+    answers={200: "Zeros and nulls if the vehicle has no readings in the window"},
+)
+def get_performance(vehicle_id: VehicleId, query: Mapping[str, Any]) -> Performance:
+    """An instant of a device counts once: the reading that was accepted last."""
+    found, found_costs = _find(vehicle_id, query)
+    costs = present_costs(found_costs)
+    ac, dc, ratio = round_kwh(found.ac_kwh), round_kwh(found.dc_kwh), round_ratio(found.efficiency)
+    share = completeness(
+        found.vehicle_points,
+        query["start"],
+        query["end"],
+        heartbeat_seconds=found.heartbeat_seconds,
+        now=request_time(),
+    )
+    return Performance(
+        vehicle_id=vehicle_id,
+        window=Window(start=query["start"], end=query["end"]),
+        meters=found.meters,
+        shared=found.shared,
+        meter_shares=_meter_shares(found),
+        total_ac_consumption=ac,
+        total_dc_delivery=dc,
+        efficiency_ratio=ratio,
+        avg_battery_temp=round_celsius(found.temperature),
+        data_points=found.vehicle_points,
+        meter_data_points=found.meter_points,
+        completeness=round_ratio(share),
+        implausible=found.implausible,
+        status=status(found.dc_kwh, found.ac_kwh, current_resources().settings.alert_threshold),
+        ac_energy_consumed=ac,
+        dc_energy_delivered=dc,
+        efficiency=ratio,
+        costs=costs,
+        **amounts(costs),
+    )
+
+
+@bp.get("/vehicleid")
+@operation(
+    "Analytics",
+    "Show the energy and efficiency of a vehicle, in the older form",
+    scopes=(READ,),
+    errors=(404,),
+    query=VehicleWindowSchema,
+    answers={200: "With the efficiency in percent"},
+    deprecated=True,
+)
+def get_performance_in_percent(query: Mapping[str, Any]) -> PerformanceInPercent:
+    found, _ = _find(query["vehicle_id"], query)
+    return PerformanceInPercent(
+        vehicle_id=query["vehicle_id"],
+        sum_dc=round_kwh(found.dc_kwh),
+        sum_ac=round_kwh(found.ac_kwh),
+        efficiency=None if found.efficiency is None else round_percent(found.efficiency * 100),
+        avg_battery_temp=round_celsius(found.temperature),
+    )
+
+
+def _find(vehicle_id: str, query: Mapping[str, Any]) -> tuple[energy.Performance, list[money.Cost]]:
+    require_devices(vehicle_id)  # the answer covers its meters too
+    start, end, heartbeat_seconds = query["start"], query["end"], current_resources().settings.heartbeat_seconds
+    with database() as connection:
+        found = energy.get_performance(connection, vehicle_id, start, end, heartbeat_seconds=heartbeat_seconds)
+        costs = money.get_costs(connection, [EnergyQuery(vehicle_id, start, end)], heartbeat_seconds=heartbeat_seconds)
+    if not found.known:
+        raise not_found("vehicle")
+    return found, costs[0]
+
+
+def _meter_shares(found: energy.Performance) -> list[MeterShare]:
+    by_meter = zip(found.meters, found.meters_shared, found.meters_kwh, found.meters_points, strict=True)
+    return [
+        MeterShare(meter_id=meter_id, shared=shared, ac_consumption=round_kwh(kwh), meter_data_points=points)
+        for meter_id, shared, kwh, points in by_meter
+    ]

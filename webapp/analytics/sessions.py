@@ -1,48 +1,57 @@
-"""Charging sessions: started, ended, and what each took in and cost."""
+"""Charging sessions: started and ended by chargers or operators; what each took in and cost."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
-from flask import Blueprint, request
+import psycopg
+from flask import Blueprint
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from msgspec import Meta, field
 
-from models.analytics.sessions import (
-    Session,
-    SessionEnded,
-    SessionEndsTooEarly,
-    SessionOpen,
-    SessionReport,
-    end_session,
-    get_session,
-    list_sessions,
-    report_sessions,
-    start_session,
-)
+from models.access.keys import ADMIN, INGEST, READ
+from models.analytics import sessions
 from models.readings import rfc3339
-from webapp.analytics.costs import present_costs
+from webapp.analytics.costs import Priced, amounts, present_costs
+from webapp.analytics.quantities import Implausible, Instants, Shared
+from webapp.http.answers import (
+    JsonObject,
+    Kwh,
+    MeterId,
+    Page,
+    Ratio,
+    SerialId,
+    Time,
+    VehicleId,
+    round_kwh,
+    round_ratio,
+    round_seconds,
+)
 from webapp.http.auth import binding, require_devices
-from webapp.http.bodies import read_json
 from webapp.http.clock import request_time
-from webapp.http.errors import ApiError
+from webapp.http.errors import ApiError, not_found
 from webapp.http.fields import EARLIEST, PageSchema, Timestamp, device_id
+from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import current_resources, database
 
 bp = Blueprint("sessions", __name__, url_prefix="/v1/sessions")
 
-MAX_BODY_BYTES = 16 * 1024
-MAX_ID = 2**63 - 1  # above it there is none; Postgres would call it out of range
-MAX_PAGE = 200  # each is computed from history
+MAX_PAGE = 200  # each session is computed from history
+
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class SessionStartSchema(Schema):
-    """A vehicle begins to charge at a meter."""
+class NewSessionSchema(Schema):
+    """A vehicle starts to charge at a meter."""
 
     class Meta:
         unknown = RAISE
 
-    vehicleId = device_id(required=True, metadata={"example": "V001"})
-    meterId = device_id(required=True, metadata={"example": "M001"})
-    startedAt = Timestamp(
+    vehicle_id = device_id(data_key="vehicleId", required=True, metadata={"example": "V001"})
+    meter_id = device_id(data_key="meterId", required=True, metadata={"example": "M001"})
+    started_at = Timestamp(
+        data_key="startedAt",
         required=True,
         metadata={
             "description": "ISO 8601 with a zone; not before 2000, nor ahead of the server's clock",
@@ -52,12 +61,13 @@ class SessionStartSchema(Schema):
 
 
 class SessionEndSchema(Schema):
-    """When it ended; left out: now."""
+    """The end of a session."""
 
     class Meta:
         unknown = RAISE
 
-    endedAt = Timestamp(
+    ended_at = Timestamp(
+        data_key="endedAt",
         load_default=None,
         allow_none=True,
         metadata={
@@ -71,126 +81,180 @@ class SessionPageSchema(PageSchema):
     limit = fields.Integer(
         load_default=50, validate=validate.Range(1, MAX_PAGE), metadata={"description": "items a page"}
     )
-    vehicleId = device_id(load_default=None)
-    meterId = device_id(load_default=None)
+    vehicle_id = device_id(
+        data_key="vehicleId", load_default=None, metadata={"description": "only sessions of this vehicle"}
+    )
+    meter_id = device_id(data_key="meterId", load_default=None, metadata={"description": "only sessions at this meter"})
+
+
+# ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+_Percent = Annotated[float, Meta(ge=0, le=100)]
+
+
+class SocRange(JsonObject):
+    """State of charge in percent: the first and the last within the session; null: no reading has one."""
+
+    start: _Percent | None = field(name="from")
+    end: _Percent | None = field(name="to")
+
+
+class Session(Priced):
+    """One vehicle at one meter, in [startedAt, endedAt)."""
+
+    id: SerialId
+    vehicle_id: VehicleId
+    meter_id: MeterId
+    state: Literal["open", "ended"]
+    started_at: Time
+    ended_at: Annotated[Time | None, Meta(description="null: the session is open, and what follows is as of now")]
+    duration_seconds: Annotated[float, Meta(ge=0)]
+    total_ac_consumption: Annotated[Kwh, Meta(description="kWh of the meter that are this vehicle's")]
+    total_dc_delivery: Annotated[Kwh, Meta(description="kWh that reached the battery")]
+    efficiency_ratio: Ratio
+    soc: SocRange
+    shared: Shared
+    data_points: Annotated[Instants, Meta(description="distinct instants of the vehicle's readings")]
+    meter_data_points: Annotated[Instants, Meta(description="distinct instants of the meter's readings")]
+    implausible: Implausible
+
+
+class SessionPage(Page):
+    """A page of sessions."""
+
+    items: list[Session]
+
+
+def _present(connection: psycopg.Connection, found: list[sessions.Session]) -> list[Session]:
+    now, heartbeat_seconds = request_time(), current_resources().settings.heartbeat_seconds
+    reports = sessions.report_sessions(connection, found, now, heartbeat_seconds=heartbeat_seconds)
+    return [_present_report(report, now) for report in reports]
+
+
+def _present_report(report: sessions.SessionReport, now: datetime) -> Session:
+    session, performance, costs = report.session, report.performance, present_costs(report.costs)
+    return Session(
+        id=session.id,
+        vehicle_id=session.vehicle_id,
+        meter_id=session.meter_id,
+        state="open" if session.ended_at is None else "ended",
+        started_at=session.started_at,
+        ended_at=session.ended_at,
+        duration_seconds=round_seconds((session.until(now) - session.started_at).total_seconds()),
+        total_ac_consumption=round_kwh(performance.ac_kwh),
+        total_dc_delivery=round_kwh(performance.dc_kwh),
+        efficiency_ratio=round_ratio(performance.efficiency),
+        soc=SocRange(start=report.soc_from, end=report.soc_to),
+        shared=performance.shared,
+        data_points=performance.vehicle_points,
+        meter_data_points=performance.meter_points,
+        implausible=performance.implausible,
+        costs=costs,
+        **amounts(costs),
+    )
+
+
+# ── Operations ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @bp.post("")
-def begin_session():
-    given = SessionStartSchema().load(read_json(request, MAX_BODY_BYTES))
-    require_devices(given["vehicleId"], given["meterId"])
-    started_at = _of_this_time(given["startedAt"], "startedAt")
+@operation(
+    "Sessions",
+    "Start a charging session",
+    scopes=(INGEST, ADMIN),
+    body=Body(
+        NewSessionSchema,
+        examples={"start": ("A start", {"vehicleId": "V001", "meterId": "M001", "startedAt": "2026-02-10T08:30:00Z"})},
+    ),
+    answers={
+        201: "Started",
+        200: "The same start was sent before: the same session",
+        409: "The vehicle has another open session; `message` has its id",
+    },
+)
+def start_session(body: Mapping[str, Any]) -> tuple[Session, int]:
+    """From `startedAt` on the meter feeds the vehicle, as with a mapping, until the session is ended.
+
+    A key that is bound to devices needs both of them.
+    """
+    require_devices(body["vehicle_id"], body["meter_id"])
+    started_at = _validate_time(body["started_at"], "startedAt")
     with database() as connection:
         try:
-            session, is_new = start_session(connection, given["vehicleId"], given["meterId"], started_at)
-        except SessionOpen as error:
+            session, is_new = sessions.start_session(connection, body["vehicle_id"], body["meter_id"], started_at)
+        except sessions.SessionOpen as error:
             raise ApiError(
                 409,
                 f"Session {error.session.id} of this vehicle is open, at {error.session.meter_id} since "
                 f"{rfc3339(error.session.started_at)}: end it first (POST /v1/sessions/{error.session.id}/end)",
             ) from None
-        return _tell(connection, [session])[0], 201 if is_new else 200
+        return _present(connection, [session])[0], 201 if is_new else 200
 
 
 @bp.post("/<session_id>/end")
-def finish_session(session_id: str):
-    number = _number(session_id)
-    has_body = request.content_length or request.headers.get("Transfer-Encoding")
-    given = SessionEndSchema().load(read_json(request, MAX_BODY_BYTES) if has_body else {})
-    ended_at = _of_this_time(given["endedAt"] or request_time(), "endedAt")
+@operation(
+    "Sessions",
+    "End a charging session",
+    scopes=(INGEST, ADMIN),
+    errors=(404,),
+    body=Body(SessionEndSchema, required=False, examples={"then": ("At a time", {"endedAt": "2026-02-10T09:45:00Z"})}),
+    answers={200: "Ended", 409: "The session ended before; `message` has the time"},
+)
+def end_session(session_id: SerialId, body: Mapping[str, Any]) -> Session:
+    """Without a body the session ends now. A reading at the time of the end is not part of the session."""
+    ended_at = _validate_time(body["ended_at"] or request_time(), "endedAt")
     with database() as connection:
-        found = _known(get_session(connection, number))
+        found = _found(sessions.get_session(connection, session_id))
         require_devices(found.vehicle_id, found.meter_id)
         try:
-            session = _known(end_session(connection, number, ended_at))
-        except SessionEnded as error:
-            raise ApiError(409, f"This session ended at {rfc3339(error.session.ended_at)}") from None
-        except SessionEndsTooEarly as error:
-            start = rfc3339(error.session.started_at)
-            raise ValidationError(f"Must be after the start, {start}.", "endedAt") from None
-        return _tell(connection, [session])[0]
+            session = _found(sessions.end_session(connection, session_id, ended_at))
+        except sessions.SessionEnded as error:
+            raise ApiError(409, f"This session ended at {rfc3339(error.session.until(ended_at))}") from None
+        except sessions.SessionEndsTooEarly as error:
+            raise ValidationError(f"Must be after the start, {rfc3339(error.session.started_at)}.", "endedAt") from None
+        return _present(connection, [session])[0]
 
 
 @bp.get("")
-def show_sessions():
-    query = SessionPageSchema().load(request.args)
+@operation("Sessions", "List charging sessions, the last started first", scopes=(READ,), query=SessionPageSchema)
+def list_sessions(query: Mapping[str, Any]) -> SessionPage:
     after = decode_cursor(query["cursor"], datetime, int)
-    if query["vehicleId"] is not None:
-        require_devices(query["vehicleId"])
+    if query["vehicle_id"] is not None:
+        require_devices(query["vehicle_id"])
     with database() as connection:
-        found = list_sessions(
+        found = sessions.list_sessions(
             connection,
-            vehicle_id=query["vehicleId"],
-            meter_id=query["meterId"],
+            vehicle_id=query["vehicle_id"],
+            meter_id=query["meter_id"],
             after=after,
             limit=query["limit"] + 1,
             binding=binding(),
         )
         found, following = page(found, query["limit"], lambda session: (session.started_at, session.id))
-        items = _tell(connection, found)
-    return {"items": items, "next": following}
+        return SessionPage(items=_present(connection, found), next=following)
 
 
 @bp.get("/<session_id>")
-def show_session(session_id: str):
-    number = _number(session_id)
+@operation(
+    "Sessions", "Show a charging session: energy, duration, state of charge, cost", scopes=(READ,), errors=(404,)
+)
+def get_session(session_id: SerialId) -> Session:
     with database() as connection:
-        session = _known(get_session(connection, number))
-        require_devices(session.vehicle_id)  # its meter comes with it
-        return _tell(connection, [session])[0]
+        session = _found(sessions.get_session(connection, session_id))
+        require_devices(session.vehicle_id)  # the answer covers its meter too
+        return _present(connection, [session])[0]
 
 
-def _number(session_id: str) -> int:
-    is_number = session_id.isascii() and session_id.isdigit() and len(session_id) <= len(str(MAX_ID))
-    if not is_number or int(session_id) > MAX_ID:
-        raise _not_found()
-    return int(session_id)
-
-
-def _known(session: Session | None) -> Session:
+def _found(session: sessions.Session | None) -> sessions.Session:
     if session is None:
-        raise _not_found()
+        raise not_found("session")
     return session
 
 
-def _not_found() -> ApiError:
-    return ApiError(404, "Session not found")
-
-
-def _of_this_time(moment: datetime, field: str) -> datetime:
+def _validate_time(moment: datetime, field_name: str) -> datetime:
     skew = current_resources().settings.max_clock_skew_seconds
     if moment < EARLIEST:
-        raise ValidationError("Must not be before 2000-01-01.", field)
+        raise ValidationError("Must not be before 2000-01-01.", field_name)
     if moment > request_time() + timedelta(seconds=skew):
-        raise ValidationError(f"Must not be more than {skew} seconds in the future.", field)
+        raise ValidationError(f"Must not be more than {skew} seconds in the future.", field_name)
     return moment
-
-
-def _tell(connection, sessions: list[Session]) -> list[dict]:
-    now = request_time()
-    heartbeat_seconds = current_resources().settings.heartbeat_seconds
-    reports = report_sessions(connection, sessions, now, heartbeat_seconds=heartbeat_seconds)
-    return [_present(report, now) for report in reports]
-
-
-def _present(report: SessionReport, now: datetime) -> dict:
-    session, performance = report.session, report.performance
-    efficiency = performance.efficiency
-    return {
-        "id": session.id,
-        "vehicleId": session.vehicle_id,
-        "meterId": session.meter_id,
-        "state": "open" if session.ended_at is None else "ended",
-        "startedAt": session.started_at,
-        "endedAt": session.ended_at,
-        "durationSeconds": round((session.until(now) - session.started_at).total_seconds(), 3),
-        "totalAcConsumption": round(performance.ac_kwh, 6) + 0.0,
-        "totalDcDelivery": round(performance.dc_kwh, 6) + 0.0,
-        "efficiencyRatio": None if efficiency is None else round(efficiency, 4) + 0.0,
-        "soc": {"from": report.soc_from, "to": report.soc_to},
-        "shared": performance.shared,
-        "dataPoints": performance.vehicle_points,
-        "meterDataPoints": performance.meter_points,
-        "implausible": performance.implausible,
-        **present_costs(report.costs),
-    }

@@ -16,11 +16,14 @@ class JsonObject(Struct, rename="camel", forbid_unknown_fields=True):
     """Base of every object in an answer. Its docstring describes it to clients."""
 
 
+NextCursor = Annotated[str | None, Meta(description="the `cursor` of the next page; null: this is the last")]
+
+
 class Page(JsonObject):
     """Base of the pages of a list. A subclass says what its `items` are."""
 
     items: list
-    next: Annotated[str | None, Meta(description="the `cursor` of the next page; null: this is the last")]
+    next: NextCursor
 
 
 Time = Annotated[datetime, Meta(tz=True, examples=["2026-02-10T10:30:00Z"])]

@@ -8,7 +8,6 @@ from models.settings import Settings
 from webapp.analytics.costs import Cost
 from webapp.openapi import (
     alerts,
-    analytics,
     components,
     device_settings,
     devices,
@@ -17,7 +16,6 @@ from webapp.openapi import (
     ingest,
     mapping,
     series,
-    sessions,
 )
 from webapp.openapi.schemas import json_type
 
@@ -26,8 +24,6 @@ def add(spec: APISpec, settings: Settings) -> None:
     found = (
         components.schemas(settings)
         | device_settings.schemas()
-        | analytics.schemas(settings)
-        | sessions.schemas()
         | fleet.schemas(settings)
         | series.schemas()
         | alerts.schemas()
@@ -41,8 +37,6 @@ def add(spec: APISpec, settings: Settings) -> None:
         devices.operations(),
         device_settings.operations(),
         mapping.operations(),
-        sessions.operations(),
-        analytics.operations(),
         fleet.operations(),
         series.operations(),
         alerts.operations(),
