@@ -3,7 +3,7 @@
 from flask import Flask
 
 from webapp import alerts, exports, openapi, service
-from webapp.analytics import fleet, performance, series, sessions, tariffs
+from webapp.analytics import fleet, fleet_vehicles, performance, series, sessions, tariffs
 from webapp.devices import live, mapping
 from webapp.devices import settings as device_settings
 from webapp.ingest import views as ingest
@@ -17,6 +17,7 @@ BLUEPRINTS = (
     sessions.bp,
     performance.bp,
     fleet.bp,
+    fleet_vehicles.bp,
     series.bp,
     tariffs.bp,
     alerts.bp,

@@ -1,217 +1,180 @@
-"""The fleet: totals of a window, their course, and its vehicles, the worst first. All of it from roll-ups."""
+"""The fleet as a whole: totals of a window, and the trend of its energy. All of it from roll-ups."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
 
-import psycopg
-from flask import Blueprint, request
-from marshmallow import ValidationError, fields, validate
+from flask import Blueprint
+from marshmallow import fields, validate
+from msgspec import Meta, field
 
-from models.analytics.fleet import summary as fleet
+from models.access.keys import READ
+from models.analytics.energy.efficiency import efficiency
 from models.analytics.fleet.costs import get_fleet_costs
-from models.analytics.fleet.summary import ORDERS, FleetQuery, Totals, VehicleTotals, Window
-from models.analytics.fleet.trend import fill_buckets, list_hourly
-from models.analytics.rollups.watermark import RollupState, get_state
-from webapp.analytics.costs import amounts, present_costs
-from webapp.http.answers import camel_case
-from webapp.http.auth import binding
+from models.analytics.fleet.summary import WORST, count_offline, get_totals
+from models.analytics.fleet.trend import Bucket, fill_buckets, list_hourly
+from webapp.analytics.costs import Cost, Currency, EnergyCost, LossCost, amounts, present_costs
+from webapp.analytics.fleet_vehicles import FleetVehicle, present_vehicle
+from webapp.analytics.quantities import Implausible, one_of
+from webapp.analytics.rolled_up import FleetWindowSchema, RolledUp, fleet_read
+from webapp.http.answers import Count, JsonObject, Kwh, Ratio, Share, Time, round_kwh, round_ratio
 from webapp.http.clock import request_time
-from webapp.http.fields import PageSchema, QuerySchema
-from webapp.http.paging import decode_cursor, page
-from webapp.http.resources import current_resources, database
+from webapp.http.operations import operation
+from webapp.http.resources import current_resources
 
 bp = Blueprint("fleet", __name__, url_prefix="/v1/analytics/fleet")
 
-WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 BUCKETS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
-STATUSES = ("healthy", "degraded", "unknown")
-# A list keeps the window of its first page, and its cursors are good for so long.
-CURSOR_LASTS = timedelta(days=1)
 
 
-def _window() -> fields.String:
-    return fields.String(
-        load_default="24h",
-        validate=validate.OneOf(list(WINDOWS)),
-        metadata={"description": "how long before the watermark's hour it begins; it ends at the watermark"},
-    )
-
-
-class FleetSchema(QuerySchema):
-    window = _window()
-
-
-class TrendSchema(QuerySchema):
+class FleetTrendSchema(FleetWindowSchema):
     bucket = fields.String(
         load_default="1h", validate=validate.OneOf(list(BUCKETS)), metadata={"description": "hours, or days, of UTC"}
     )
-    window = _window()
 
 
-class FleetVehiclesSchema(PageSchema):
-    sort = fields.String(
-        load_default="efficiency",
-        validate=validate.OneOf(list(ORDERS)),
-        metadata={"description": "the lowest efficiency, the greatest loss or the highest mean temperature first"},
+# ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+_FedAc = Annotated[Kwh, Meta(description="kWh that meters counted for the vehicles they fed")]
+_FedDc = Annotated[Kwh, Meta(description="kWh that reached the batteries of vehicles that were fed in the window")]
+_FedLoss = Annotated[Kwh, Meta(description="kWh: AC less DC of the vehicles that were fed")]
+_UnmeteredDc = Annotated[Kwh, Meta(description="kWh that reached vehicles that no meter fed in the window")]
+
+
+class VehicleCounts(JsonObject):
+    """The number of vehicles, by status."""
+
+    known: Annotated[Count, Meta(description="with a reading at any time, or fed in the window")]
+    healthy: Count
+    degraded: Count
+    unknown: Count
+
+
+class OfflineCounts(JsonObject):
+    """The number of devices whose newest reading is older than {offline_after_seconds} seconds."""
+
+    vehicles: Count
+    meters: Count
+
+
+class FleetSummary(RolledUp):
+    """The whole fleet in the window."""
+
+    total_ac_consumption: _FedAc
+    total_dc_delivery: _FedDc
+    efficiency_ratio: Ratio
+    loss: _FedLoss
+    unmetered_dc_delivery: _UnmeteredDc
+    unmapped_ac_consumption: Annotated[
+        Kwh | None,
+        Meta(description="kWh that meters counted while they fed no vehicle; null for a key that is bound to devices"),
+    ]
+    vehicles: VehicleCounts
+    data_points: Annotated[Count, Meta(description="distinct instants of the vehicles' readings")]
+    completeness: Annotated[
+        Share | None, Meta(description="`dataPoints` of the known vehicles, of those expected by their heartbeats")
+    ]
+    implausible: Implausible
+    energy_cost: EnergyCost
+    loss_cost: LossCost
+    currency: Currency
+    costs: Annotated[
+        list[Cost] | None,
+        Meta(description="by currency; empty: no tariff applies; null: prices change within too many hours"),
+    ]
+    offline: OfflineCounts
+    worst: Annotated[list[FleetVehicle], Meta(max_length=WORST, description="the lowest efficiencies")]
+
+
+class FleetBucket(JsonObject):
+    """A part of the window. The energies of all parts add up to those of the window."""
+
+    start: Time = field(name="from")
+    end: Time = field(name="to")
+    total_ac_consumption: _FedAc
+    total_dc_delivery: _FedDc
+    efficiency_ratio: Ratio
+    loss: _FedLoss
+    unmetered_dc_delivery: _UnmeteredDc
+    vehicles: Annotated[Count, Meta(description="with readings or fed in it; of a day: in the hour with the most")]
+    data_points: Annotated[Count, Meta(description="distinct instants of the vehicles' readings")]
+    implausible: Implausible
+
+
+class FleetTrend(RolledUp):
+    """The fleet's energy over the window, in buckets."""
+
+    bucket: Annotated[str, one_of(BUCKETS)]
+    items: list[FleetBucket]
+
+
+def _present_bucket(bucket: Bucket) -> FleetBucket:
+    return FleetBucket(
+        start=bucket.start,
+        end=bucket.end,
+        total_ac_consumption=round_kwh(bucket.ac_kwh),
+        total_dc_delivery=round_kwh(bucket.dc_kwh),
+        efficiency_ratio=round_ratio(efficiency(bucket.dc_kwh, bucket.ac_kwh)),
+        loss=round_kwh(bucket.ac_kwh - bucket.dc_kwh),
+        unmetered_dc_delivery=round_kwh(bucket.unmetered_dc_kwh),
+        vehicles=bucket.vehicles,
+        data_points=bucket.readings,
+        implausible=bucket.implausible,
     )
-    status = fields.String(
-        load_default=None, validate=validate.OneOf(STATUSES), metadata={"description": "only vehicles of this status"}
-    )
-    window = _window()
+
+
+# ── Operations ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @bp.get("")
-def show_fleet():
-    query = FleetSchema().load(request.args)
-    silent_since = request_time() - timedelta(seconds=current_resources().settings.offline_after_seconds)
-    with _asking(query["window"]) as (connection, state, fleet_query):
-        totals = fleet.get_totals(connection, fleet_query)
-        offline = fleet.count_offline(connection, fleet_query, silent_since)
-        found_costs = get_fleet_costs(
-            connection,
-            fleet_query.window.start,
-            fleet_query.window.end,
-            heartbeat_seconds=fleet_query.heartbeat_seconds,
-            bound=fleet_query.bound("vehicle_id"),
-            values=fleet_query.values,
+@operation("Analytics", "Show the fleet at a glance", scopes=(READ,), query=FleetWindowSchema)
+def get_fleet(query: Mapping[str, Any]) -> FleetSummary:
+    """From hourly roll-ups, up to the watermark. A key that is bound to devices gets the totals of its vehicles."""
+    offline_since = request_time() - timedelta(seconds=current_resources().settings.offline_after_seconds)
+    with fleet_read(query["window"]) as read:
+        totals = get_totals(read.connection, read.query)
+        offline = count_offline(read.connection, read.query, offline_since)
+        found = get_fleet_costs(
+            read.connection,
+            read.query.window.start,
+            read.query.window.end,
+            heartbeat_seconds=read.query.heartbeat_seconds,
+            bound=read.query.bound("vehicle_id"),
+            values=read.query.values,
         )
-    costs = None if found_costs is None else present_costs(found_costs)
-    return {
-        **_header(state, fleet_query.window),
-        **_totals(totals),
-        **{camel_case(name): value for name, value in amounts(costs or []).items()},
-        "costs": costs,
-        "offline": {"vehicles": offline["vehicle"], "meters": offline["meter"]},
-        "worst": [_vehicle(found) for found in totals.worst],
-    }
+    costs = None if found is None else present_costs(found)
+    return FleetSummary(
+        **read.fields(),
+        total_ac_consumption=round_kwh(totals.ac_kwh),
+        total_dc_delivery=round_kwh(totals.dc_kwh),
+        efficiency_ratio=round_ratio(efficiency(totals.dc_kwh, totals.ac_kwh)),
+        loss=round_kwh(totals.ac_kwh - totals.dc_kwh),
+        unmetered_dc_delivery=round_kwh(totals.unmetered_dc_kwh),
+        unmapped_ac_consumption=round_kwh(totals.unmapped_ac_kwh),
+        vehicles=VehicleCounts(
+            known=totals.healthy + totals.degraded + totals.unknown,
+            healthy=totals.healthy,
+            degraded=totals.degraded,
+            unknown=totals.unknown,
+        ),
+        data_points=totals.readings,
+        completeness=round_ratio(totals.completeness),
+        implausible=totals.implausible,
+        costs=costs,
+        **amounts(costs or []),
+        offline=OfflineCounts(vehicles=offline["vehicle"], meters=offline["meter"]),
+        worst=[present_vehicle(vehicle) for vehicle in totals.worst],
+    )
 
 
 @bp.get("/trend")
-def show_trend():
-    query = TrendSchema().load(request.args)
-    with _asking(query["window"]) as (connection, state, fleet_query):
-        hours = list_hourly(connection, fleet_query)
-    buckets = fill_buckets(hours, fleet_query.window, BUCKETS[query["bucket"]])
-    return {
-        **_header(state, fleet_query.window),
-        "bucket": query["bucket"],
-        "items": [
-            {
-                "from": bucket.start,
-                "to": bucket.end,
-                **_energy(bucket.ac_kwh, bucket.dc_kwh),
-                "unmeteredDcDelivery": _round(bucket.unmetered_dc_kwh, 6),
-                "vehicles": bucket.vehicles,
-                "dataPoints": bucket.readings,
-                "implausible": bucket.implausible,
-            }
-            for bucket in buckets
-        ],
-    }
+@operation("Analytics", "Show the fleet's energy by hour or day", scopes=(READ,), query=FleetTrendSchema)
+def get_fleet_trend(query: Mapping[str, Any]) -> FleetTrend:
+    """From hourly roll-ups, up to the watermark, with the empty buckets.
 
-
-@bp.get("/vehicles")
-def list_vehicles():
-    query = FleetVehiclesSchema().load(request.args)
-    after = decode_cursor(query["cursor"], int, float, str)
-    with _asking(query["window"], seconds=after[0] if after else None) as (connection, state, fleet_query):
-        found = fleet.list_vehicles(
-            connection,
-            fleet_query,
-            sort=query["sort"],
-            status=query["status"],
-            after=after[1:] if after else None,
-            limit=query["limit"] + 1,
-        )
-    ends = int(fleet_query.window.end.timestamp())
-    found, following = page(found, query["limit"], lambda last: (ends, last.rank, last.vehicle_id))
-    return {**_header(state, fleet_query.window), "items": [_vehicle(one) for one in found], "next": following}
-
-
-@contextmanager
-def _asking(window: str, seconds: int | None = None) -> Iterator[tuple[psycopg.Connection, RollupState, FleetQuery]]:
-    """A connection on which everything is of one moment, and the question; `seconds`: when the first page's ended."""
-    settings = current_resources().settings
-    with database() as connection, fleet.consistent_read(connection):
-        state = get_state(connection)
-        yield (
-            connection,
-            state,
-            FleetQuery(
-                fleet.window(_end(state, seconds), WINDOWS[window]) if state.watermark else _nothing(),
-                settings.alert_threshold,
-                settings.heartbeat_seconds,
-                binding(),
-            ),
-        )
-
-
-def _end(state: RollupState, seconds: int | None) -> datetime:
-    """Where the window ends: at the watermark, or where it stood at the first page, `seconds` since 1970."""
-    if seconds is None:
-        return state.watermark
-    latest = int(state.watermark.timestamp())
-    if not latest - CURSOR_LASTS.total_seconds() <= seconds <= latest:
-        raise ValidationError("This page is no longer kept; begin anew, without a cursor.", "cursor")
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _nothing() -> Window:
-    """Where nothing was ever rolled up."""
-    now = request_time().replace(minute=0, second=0, microsecond=0)
-    return Window(now, now)
-
-
-def _header(state: RollupState, window: Window) -> dict:
-    return {
-        "window": {"from": window.start, "to": window.end},
-        "watermark": state.watermark,
-        "recomputing": state.stale_marks,
-    }
-
-
-def _energy(ac_kwh: float, dc_kwh: float) -> dict:
-    return {
-        "totalAcConsumption": _round(ac_kwh, 6),
-        "totalDcDelivery": _round(dc_kwh, 6),
-        "efficiencyRatio": _round(dc_kwh / ac_kwh, 4) if ac_kwh > 0 else None,
-        "loss": _round(ac_kwh - dc_kwh, 6),
-    }
-
-
-def _totals(totals: Totals) -> dict:
-    return {
-        **_energy(totals.ac_kwh, totals.dc_kwh),
-        "unmeteredDcDelivery": _round(totals.unmetered_dc_kwh, 6),
-        "unmappedAcConsumption": _round(totals.unmapped_ac_kwh, 6),
-        "vehicles": {
-            "known": totals.healthy + totals.degraded + totals.unknown,
-            **{status: getattr(totals, status) for status in STATUSES},
-        },
-        "dataPoints": totals.readings,
-        "completeness": _round(totals.completeness, 4),
-        "implausible": totals.implausible,
-    }
-
-
-def _vehicle(found: VehicleTotals) -> dict:
-    return {
-        "vehicleId": found.vehicle_id,
-        "status": found.status,
-        "totalAcConsumption": _round(found.ac_kwh, 6),
-        "totalDcDelivery": _round(found.dc_kwh, 6),
-        "efficiencyRatio": _round(found.efficiency, 4),
-        "loss": _round(found.loss_kwh, 6),
-        "avgBatteryTemp": _round(found.temperature, 2),
-        "maxBatteryTemp": _round(found.temperature_max, 2),
-        "dataPoints": found.readings,
-        "meterDataPoints": found.meter_readings,
-        "completeness": _round(found.completeness, 4),
-        "implausible": found.implausible,
-        "shared": found.shared,
-    }
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits) + 0.0  # no -0.0
+    A key that is bound to devices gets the energy of its vehicles.
+    """
+    with fleet_read(query["window"]) as read:
+        hours = list_hourly(read.connection, read.query)
+    buckets = fill_buckets(hours, read.query.window, BUCKETS[query["bucket"]])
+    return FleetTrend(**read.fields(), bucket=query["bucket"], items=[_present_bucket(bucket) for bucket in buckets])

@@ -12,7 +12,6 @@ from webapp.openapi import (
     device_settings,
     devices,
     exports,
-    fleet,
     ingest,
     mapping,
     series,
@@ -21,13 +20,7 @@ from webapp.openapi.schemas import json_type
 
 
 def add(spec: APISpec, settings: Settings) -> None:
-    found = (
-        components.schemas(settings)
-        | device_settings.schemas()
-        | fleet.schemas(settings)
-        | series.schemas()
-        | alerts.schemas()
-    )
+    found = components.schemas(settings) | device_settings.schemas() | series.schemas() | alerts.schemas()
     json_type(spec, Cost)
     for name, component in found.items():
         if name not in spec.components.schemas:
@@ -37,7 +30,6 @@ def add(spec: APISpec, settings: Settings) -> None:
         devices.operations(),
         device_settings.operations(),
         mapping.operations(),
-        fleet.operations(),
         series.operations(),
         alerts.operations(),
         exports.operations(),
