@@ -1,8 +1,8 @@
-"""The keys as a web process knows them: all in memory, brought up to date behind the requests.
+"""The keys of a web process: all in memory, refreshed by a thread.
 
-A revoked key is refused by every process after REFRESH_SECONDS and the time of one small query. While Postgres is
-away the last known keys go on, for however long: readings are taken without Postgres, and a device must not lose
-them for a key that nobody could look up.
+Every process refuses a revoked key after REFRESH_SECONDS and one small query. While Postgres is unavailable the last
+known keys stay valid, however long: readings are accepted without Postgres, and must not be lost because a key could
+not be looked up.
 """
 
 import threading
@@ -17,38 +17,37 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from models.access.keys import Key, find_key, keys_version, load_keys
 
 REFRESH_SECONDS = 2.0
-# A request that comes before the keys are known waits so long for them; and a look-up for a connection.
+# How long a request waits for the first keys, and a refresh for a connection.
 WAIT_SECONDS = 2.0
 
 log = structlog.get_logger()
 
 
 class KeysUnknown(Exception):
-    """The keys were not read yet, and Postgres does not answer."""
+    """The keys were never read: Postgres does not answer."""
 
 
 class KeyRing:
-    """Starts its thread at the first question: after a fork. Safe to share between threads."""
+    """Starts its thread at the first look-up, so that it may be made before a fork. Threads share it."""
 
     def __init__(self, database: ConnectionPool[Any]):
         self._database = database
         self._keys: dict[str, Key] | None = None
-        self._version: tuple | None = None
+        self._version: tuple[int, int | None] | None = None
         self._read_at = time.monotonic()
         self._is_stale = False
-        self._asked = threading.Event()
+        self._tried = threading.Event()
         self._closed = threading.Event()
         self._start = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def find(self, text: str) -> Key | None:
-        """The usable key of this text, if any. Raises KeysUnknown; never waits but for the first keys."""
-        if self._keys is None:
-            self._wait_for_the_first()
-        return find_key(self._keys, text, datetime.now(UTC))
+        """The valid key of this text, if any. Waits only before the first keys are read. Raises KeysUnknown."""
+        keys = self._wait_for_first_keys() if self._keys is None else self._keys
+        return find_key(keys, text, datetime.now(UTC))
 
     def refresh(self) -> None:
-        """Reads the keys where any has changed. Raises psycopg.Error or PoolTimeout; then they stay as they were."""
+        """Reads the keys if any has changed. Raises psycopg.Error or PoolTimeout and then keeps the last ones."""
         with self._database.connection(timeout=WAIT_SECONDS) as connection:
             version = keys_version(connection)
             if version != self._version:
@@ -58,14 +57,15 @@ class KeyRing:
     def close(self) -> None:
         self._closed.set()
 
-    def _wait_for_the_first(self) -> None:
+    def _wait_for_first_keys(self) -> dict[str, Key]:
         with self._start:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_fresh, name="keyring", daemon=True)
                 self._thread.start()
-        self._asked.wait(WAIT_SECONDS)
+        self._tried.wait(WAIT_SECONDS)
         if self._keys is None:
             raise KeysUnknown("the keys were never read")
+        return self._keys
 
     def _keep_fresh(self) -> None:
         while True:
@@ -74,17 +74,17 @@ class KeyRing:
             except PoolClosed:
                 return
             except (psycopg.Error, PoolTimeout) as error:
-                self._tell_stale(error)
+                self._log_stale(error)
             else:
                 if self._is_stale:
                     log.info("keys_fresh_again")
                 self._is_stale = False
-            self._asked.set()
+            self._tried.set()
             if self._closed.wait(REFRESH_SECONDS):
                 return
 
-    def _tell_stale(self, error: Exception) -> None:
-        """Each time: whoever revokes a key now must learn that it goes on."""
+    def _log_stale(self, error: Exception) -> None:
+        """At every attempt: an operator who revokes a key now must see that it stays valid."""
         self._is_stale = True
         age = round(time.monotonic() - self._read_at, 1)
         log.warning("keys_stale", seconds=age, error=type(error).__name__, reason=str(error).strip())

@@ -1,213 +1,206 @@
-"""API keys. A key is `eie_<id>_<secret>`: the id finds it, the secret proves it. Only the secret's hash is kept.
+"""API keys. A key is `eie_<id>_<secret>`: the id finds it, the secret proves it. Only the secret's hash is stored.
 
-The hash is a plain SHA-256: the secret is 32 random bytes, which no number of guesses finds, so a slow hash would
-cost every request and protect nothing.
+The hash is a plain SHA-256: the secret is 32 random bytes, which can't be guessed, so that a slow hash would delay
+every request and protect nothing.
 """
 
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import class_row
+from sqlalchemy import case, func, insert, select, update
 
 from models.access.bindings import Binding
 from models.access.limits import Limit
+from models.schema.access import api_keys
+from models.sql import one, run
 
 INGEST, READ, ADMIN = SCOPES = ("ingest", "read", "admin")
 
-_MARK = "eie"
+_PREFIX = "eie"
 _ID_BYTES = 6  # twelve hexadecimal digits
 _SECRET_BYTES = 32
 MAX_KEY_CHARACTERS = 128
-# What a bucket holds where nobody said: a minute's readings, for devices that send once a minute.
+# The default burst: a minute's readings, for devices that send once a minute.
 DEFAULT_BURST_SECONDS = 60
-
-_RIGHTS = """name, scopes, device_ids, device_prefix, readings_per_second, readings_burst, requests_per_second"""
 
 
 class KeyNotUsable(Exception):
-    """There is no such key, or it is not one that can be rotated; the message says which."""
+    """There is no such key, or it can't be rotated; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key that was not revoked, with its rights."""
+    """A key that is not revoked, as requests need it."""
 
     id: str
     secret_hash: str
     scopes: frozenset[str]
     binding: Binding | None  # None: every device
     readings: Limit | None  # None: no limit
-    requests_per_second: float | None  # None: as the settings say
+    requests_per_second: float | None  # None: READ_REQUESTS_PER_SECOND
     expires_at: datetime | None
-    owner: str  # the first of the keys that replaced each other: their buckets and Idempotency-Keys are one
+    owner: str  # id of the first key of a chain of rotations; the chain shares allowances and Idempotency-Keys
 
     def allows(self, scopes: tuple[str, ...]) -> bool:
-        """Whether it has one of the scopes; admin has all."""
+        """Whether it has one of the scopes; admin includes all."""
         return ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a new key is given."""
+    """The rights of a new key."""
 
     name: str
-    scopes: tuple[str, ...]
-    device_ids: tuple[str, ...] | None = None
+    scopes: Sequence[str]
+    device_ids: Sequence[str] | None = None
     device_prefix: str | None = None
     readings_per_second: float | None = None
     readings_burst: int | None = None
     requests_per_second: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey(Rights):
+    """A row of api_keys. `state`: active, replaced, expired or revoked."""
+
+    id: str
+    secret_hash: str = field(repr=False)
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    replaced_by: str | None
+    state: str
+
+
 # ── The text of a key ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def new_key_text() -> str:
-    return f"{_MARK}_{secrets.token_hex(_ID_BYTES)}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    return f"{_PREFIX}_{secrets.token_hex(_ID_BYTES)}_{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
 def split_key(text: str) -> tuple[str, str]:
-    """Id and hash of the secret; of what is no key, an id that no key has."""
-    mark, _, rest = text.partition("_")
+    """Id and hash of the secret; for a text that is not a key, an id that no key has."""
+    prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
-    if mark != _MARK or len(text) > MAX_KEY_CHARACTERS:
+    if prefix != _PREFIX or len(text) > MAX_KEY_CHARACTERS:
         key_id = secret = ""
     return key_id, sha256(secret.encode()).hexdigest()
 
 
 def find_key(keys: dict[str, Key], text: str, now: datetime) -> Key | None:
-    """The key of this text, None where there is none or its time is over. Takes as long for an unknown id."""
+    """The key of this text; None if it is unknown, wrong or expired. Takes as long for an unknown id."""
     key_id, secret_hash = split_key(text)
     key = keys.get(key_id)
-    is_right = hmac.compare_digest(key.secret_hash if key else _NOBODYS_HASH, secret_hash)
+    is_right = hmac.compare_digest(key.secret_hash if key else _NO_KEYS_HASH, secret_hash)
     if key is None or not is_right or (key.expires_at and key.expires_at <= now):
         return None
     return key
 
 
-_NOBODYS_HASH = sha256(secrets.token_bytes()).hexdigest()
+_NO_KEYS_HASH = sha256(secrets.token_bytes()).hexdigest()
 
 # ── The table ────────────────────────────────────────────────────────────────────────────────────────────────
+
+_columns = api_keys.c
+_state = case(
+    (_columns.revoked_at.is_not(None), "revoked"),
+    (_columns.replaced_by.is_not(None), "replaced"),
+    (_columns.expires_at <= func.now(), "expired"),
+    else_="active",
+)
+_stored_keys = select(api_keys, _state.label("state")).order_by(_columns.created_at, _columns.id)
 
 
 def create_key(
     connection: psycopg.Connection, rights: Rights, *, lasts: timedelta | None = None, text: str | None = None
 ) -> str:
-    """Stores a new key and returns its text, which is kept nowhere.
+    """Stores a new key and returns its text, which is stored nowhere.
 
-    Raises psycopg.errors.UniqueViolation where the `text` given is stored already.
+    Raises psycopg.errors.UniqueViolation if the given `text` is stored already.
     """
     text = text or new_key_text()
     key_id, secret_hash = split_key(text)
-    connection.execute(
-        f"""insert into api_keys (id, secret_hash, expires_at, {_RIGHTS})
-            values (%s, %s, now() + %s, %s, %s, %s, %s, %s, %s, %s)""",
-        [
-            *(key_id, secret_hash, lasts),
-            *(rights.name, list(rights.scopes), _array(rights.device_ids), rights.device_prefix),
-            *(rights.readings_per_second, rights.readings_burst, rights.requests_per_second),
-        ],
-    )
+    values = {each.name: getattr(rights, each.name) for each in fields(Rights)}
+    for array in ("scopes", "device_ids"):
+        values[array] = None if values[array] is None else list(values[array])
+    expires_at = None if lasts is None else func.now() + lasts
+    run(connection, insert(api_keys).values(id=key_id, secret_hash=secret_hash, expires_at=expires_at, **values))
     return text
 
 
-def _array(values: tuple[str, ...] | None) -> list[str] | None:
-    return None if values is None else list(values)
-
-
 def rotate_key(connection: psycopg.Connection, key_id: str, *, overlap: timedelta) -> str:
-    """Stores a key with the rights of this one, for as long a time, and returns its text.
+    """Stores a key with the same rights and lifetime, and returns its text. The old one ends after the overlap.
 
-    This one ends with the overlap. Raises KeyNotUsable. If the process dies here, both are changed or neither.
+    Raises KeyNotUsable. If the process ends here, both keys are changed or neither.
     """
-    text = new_key_text()
-    new_id, secret_hash = split_key(text)
     with connection.transaction():
-        row = connection.execute(
-            """select revoked_at is not null, expires_at <= now(), replaced_by from api_keys
-               where id = %s for update""",
-            [key_id],
-        ).fetchone()
-        if row is None:
+        statement = _stored_keys.where(_columns.id == key_id).with_for_update()
+        old = run(connection, statement, row=class_row(StoredKey)).fetchone()
+        if old is None:
             raise KeyNotUsable(f"There is no key {key_id}.")
-        revoked, expired, replaced_by = row
-        if revoked or expired or replaced_by:
-            state = "is revoked" if revoked else f"was replaced by {replaced_by}" if replaced_by else "has expired"
+        if old.state != "active":
+            state = {"revoked": "is revoked", "expired": "has expired"}.get(
+                old.state, f"was replaced by {old.replaced_by}"
+            )
             raise KeyNotUsable(f"The key {key_id} {state}; create a new one.")
-        connection.execute(
-            f"""insert into api_keys (id, secret_hash, expires_at, {_RIGHTS})
-                select %s, %s, now() + (expires_at - created_at), {_RIGHTS} from api_keys where id = %s""",
-            [new_id, secret_hash, key_id],
-        )
-        connection.execute(
-            "update api_keys set replaced_by = %s, expires_at = least(expires_at, now() + %s) where id = %s",
-            [new_id, overlap, key_id],
-        )
+        lasts = old.expires_at - old.created_at if old.expires_at else None
+        text = create_key(connection, old, lasts=lasts)
+        ends_at = func.least(_columns.expires_at, func.now() + overlap)
+        change = update(api_keys).values(replaced_by=split_key(text)[0], expires_at=ends_at)
+        run(connection, change.where(_columns.id == key_id))
     return text
 
 
 def revoke_key(connection: psycopg.Connection, key_id: str) -> bool:
-    """Ends the key for good; False where it was revoked before. Raises KeyNotUsable where there is none."""
-    row = connection.execute("select revoked_at is not null from api_keys where id = %s", [key_id]).fetchone()
-    if row is None:
+    """Ends the key for good; False if it was revoked before. Raises KeyNotUsable if there is none."""
+    change = update(api_keys).values(revoked_at=func.now())
+    if run(connection, change.where(_columns.id == key_id, _columns.revoked_at.is_(None))).rowcount:
+        return True
+    if run(connection, select(_columns.id).where(_columns.id == key_id)).fetchone() is None:
         raise KeyNotUsable(f"There is no key {key_id}.")
-    connection.execute("update api_keys set revoked_at = now() where id = %s and revoked_at is null", [key_id])
-    return not row[0]
+    return False
 
 
-def list_keys(connection: psycopg.Connection) -> list[dict]:
-    """Every key ever made and its state (active, replaced, expired, revoked), without the secret, oldest first."""
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            f"""select id, {_RIGHTS}, created_at, expires_at, revoked_at, replaced_by,
-                  case when revoked_at is not null then 'revoked' when replaced_by is not null then 'replaced'
-                       when expires_at <= now() then 'expired' else 'active' end as state
-                from api_keys order by created_at, id"""
-        )
-        .fetchall()
-    )
+def list_keys(connection: psycopg.Connection) -> list[StoredKey]:
+    """Every key that was ever created, oldest first."""
+    return run(connection, _stored_keys, row=class_row(StoredKey)).fetchall()
 
 
-def keys_version(connection: psycopg.Connection) -> tuple:
-    """Another one after every change of a key. A row's xmin is the transaction that wrote it, so it only grows."""
-    return connection.execute("select count(*), sum(xmin::text::int8) from api_keys").fetchone()
+def keys_version(connection: psycopg.Connection) -> tuple[int, int | None]:
+    """Differs after every change of a key. A row's xmin is the transaction that wrote it, so that the sum grows."""
+    return one(connection.execute("select count(*), sum(xmin::text::int8) from api_keys"))
 
 
 def load_keys(connection: psycopg.Connection) -> dict[str, Key]:
-    """Every key that was not revoked, by id."""
-    rows = (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            f"""select id, secret_hash, expires_at, revoked_at, replaced_by, {_RIGHTS}
-                from api_keys order by created_at, id"""
-        )
-        .fetchall()
-    )
-    keys, owners = {}, {}
-    for row in rows:
-        owner = owners.get(row["id"], row["id"])
-        if row["replaced_by"]:
-            owners[row["replaced_by"]] = owner
-        if not row["revoked_at"]:
-            keys[row["id"]] = _key(row, owner)
+    """Every key that is not revoked, by id."""
+    keys: dict[str, Key] = {}
+    owners: dict[str, str] = {}
+    for stored in list_keys(connection):
+        owner = owners.get(stored.id, stored.id)
+        if stored.replaced_by:
+            owners[stored.replaced_by] = owner
+        if not stored.revoked_at:
+            keys[stored.id] = _key(stored, owner)
     return keys
 
 
-def _key(row: dict, owner: str) -> Key:
-    rate, ids, prefix = row["readings_per_second"], row["device_ids"], row["device_prefix"]
-    burst = row["readings_burst"] or max(1, round((rate or 0) * DEFAULT_BURST_SECONDS))
+def _key(stored: StoredKey, owner: str) -> Key:
+    rate, ids, prefix = stored.readings_per_second, stored.device_ids, stored.device_prefix
+    burst = stored.readings_burst or max(1, round((rate or 0) * DEFAULT_BURST_SECONDS))
     return Key(
-        id=row["id"],
-        secret_hash=row["secret_hash"],
-        scopes=frozenset(row["scopes"]),
+        id=stored.id,
+        secret_hash=stored.secret_hash,
+        scopes=frozenset(stored.scopes),
         binding=None if ids is None and prefix is None else Binding(frozenset(ids or ()), prefix),
         readings=Limit(rate, burst) if rate else None,
-        requests_per_second=row["requests_per_second"],
-        expires_at=row["expires_at"],
+        requests_per_second=stored.requests_per_second,
+        expires_at=stored.expires_at,
         owner=owner,
     )

@@ -500,7 +500,7 @@ def test_the_commands_make_show_replace_and_end_a_key(runner, client, refresh, d
     assert secret not in listed
     for word in ("Depot 1", "SITE1-…", "100 (600)", "revoked", "active"):
         assert word in listed
-    assert {row["state"] for row in list_keys(database)} == {"revoked", "active"}
+    assert {key.state for key in list_keys(database)} == {"revoked", "active"}
     assert "There is no key nobody" in run("revoke", "nobody", status=1)
     assert "There is no key nobody" in run("rotate", "nobody", status=1)
     for wrong in (["--expires", "soon"], ["--device-prefix", "a%"], ["--scope", "root"], ["--burst", "5"]):
