@@ -11,9 +11,10 @@ from typing import Any, TypeVar, overload
 import psycopg
 from psycopg.rows import DictRow, RowFactory, dict_row
 from sqlalchemy import ClauseElement, Column, ColumnElement, Label, and_, case, func, true
-from sqlalchemy.dialects.postgresql import psycopg as dialect
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
-_DIALECT = dialect.dialect()
+# Not the dialect named psycopg: it casts each parameter, while psycopg itself sends types where they matter.
+_DIALECT = PGDialect(paramstyle="pyformat")
 _NO_VALUES: Mapping[str, Any] = {}
 
 Conditions = tuple[ColumnElement[bool], ...]
@@ -82,11 +83,7 @@ def run(
     row: RowFactory[Any] = dict_row,
 ) -> psycopg.Cursor[Any]:
     """Executes a statement; its rows come as `row` makes them, dicts by default. Raises what psycopg raises."""
-    if isinstance(statement, ClauseElement):
-        text, constants = render(statement)
-        bound = {**constants, **values}
-    else:
-        text, bound = statement.render(values)
+    text, bound = (statement if isinstance(statement, Statement) else Statement(statement)).render(values)
     return connection.cursor(row_factory=row).execute(text, bound)
 
 
