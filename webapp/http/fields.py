@@ -86,7 +86,7 @@ class QuerySchema(Schema):
 
     @pre_load
     def _collect_lists(self, data: Any, **_: Any) -> Any:
-        lists = [name for name, field in self.fields.items() if isinstance(field, fields.List)]
+        lists = [field.data_key or name for name, field in self.fields.items() if isinstance(field, fields.List)]
         return {**data, **{name: data.getlist(name) for name in lists}} if lists else data
 
 

@@ -11,7 +11,6 @@ from webapp.openapi import (
     components,
     device_settings,
     devices,
-    exports,
     ingest,
     mapping,
     series,
@@ -32,7 +31,6 @@ def add(spec: APISpec, settings: Settings) -> None:
         mapping.operations(),
         series.operations(),
         alerts.operations(),
-        exports.operations(),
     )
     for path, method, operation in chain.from_iterable(parts):
         spec.path(path, operations={method: operation})
