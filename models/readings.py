@@ -6,7 +6,7 @@ Energy is kWh, temperature °C, state of charge percent, voltage V.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,11 @@ class VehicleReading(NamedTuple):
     kwh_delivered_dc: float
     battery_temp: float
     soc: float | None
+
+
+# A row of history: device id, recorded at, received at, then the values of its kind. A plain tuple, because a batch
+# holds tens of thousands of them.
+HistoryRow = tuple[Any, ...]
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):

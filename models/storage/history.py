@@ -7,15 +7,8 @@ from dataclasses import dataclass
 import psycopg
 
 from models.database import is_permanent
-from models.readings import METER, VEHICLE, Kind
-
-# History rows go out as binary COPY, which does no casts. A timestamptz is an int8 on the wire: microseconds
-# since 2000-01-01. Sending the integer spares a datetime object for each of two columns of each row.
-COPY_TYPES = {
-    METER.name: ("text", "int8", "int8", "float8", "float8"),
-    VEHICLE.name: ("text", "int8", "int8", "float8", "float8", "float8"),
-}
-POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01, in microseconds since 1970-01-01
+from models.readings import KINDS, HistoryRow, Kind
+from models.storage.binary_copy import TIME, copy_rows
 
 # Rows a savepoint: what is copied again when one of them is refused.
 ROWS_PER_COPY = 1_000
@@ -23,9 +16,11 @@ ROWS_PER_COPY = 1_000
 REFUSED_SHARE = 0.9
 REFUSED_AT_LEAST = 100
 
+_COLUMNS = {
+    kind.name: dict(zip(kind.columns, ("text", TIME, TIME, *("float8" for _ in kind.value_columns)), strict=True))
+    for kind in KINDS.values()
+}
 _COPY_LINE = re.compile(r"^COPY \S+, \D*(\d+)", re.MULTILINE)
-
-Row = tuple  # (device id, recorded at, received at, *values): times in microseconds since the Postgres epoch
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Refused:
     """A row that Postgres refused for good: its place among the rows given, and why."""
 
     index: int
-    row: Row
+    row: HistoryRow
     reason: str
     sqlstate: str
 
@@ -42,7 +37,7 @@ class MostlyRefused(Exception):
     """Nearly every row is refused: something is wrong with the schema or with us. Roll back, keep the entries."""
 
 
-def copy_history(connection: psycopg.Connection, kind: Kind, rows: Sequence[Row]) -> list[Refused]:
+def copy_history(connection: psycopg.Connection, kind: Kind, rows: Sequence[HistoryRow]) -> list[Refused]:
     """Appends the rows to the kind's history, in the caller's transaction; returns those that Postgres refused.
 
     Raises MostlyRefused, or the psycopg error of a failure that is no fault of a row; the caller rolls back.
@@ -57,10 +52,10 @@ def copy_history(connection: psycopg.Connection, kind: Kind, rows: Sequence[Row]
     return refused
 
 
-def _copy_or_split(connection, kind: Kind, rows: Sequence[Row], start: int) -> Iterator[Refused]:
+def _copy_or_split(connection, kind: Kind, rows: Sequence[HistoryRow], start: int) -> Iterator[Refused]:
     try:
         with connection.transaction():  # a savepoint
-            _copy(connection, kind, rows)
+            copy_rows(connection, kind.history, _COLUMNS[kind.name], rows)
         return
     except psycopg.Error as error:
         if not is_permanent(error):
@@ -78,14 +73,3 @@ def _suspect(error: psycopg.Error, rows: int) -> int:
     """The row that the error names, else the middle one. Only a hint: each part is tried for itself."""
     line = _COPY_LINE.search(error.diag.context or "")
     return min(int(line[1]) - 1, rows - 1) if line else rows // 2
-
-
-def _copy(connection, kind: Kind, rows: Sequence[Row]) -> None:
-    columns = ", ".join(kind.columns)
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY {kind.history} ({columns}) FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.set_types(COPY_TYPES[kind.name])
-        for row in rows:
-            copy.write_row(row)

@@ -8,25 +8,25 @@ from collections.abc import Iterable, Sequence
 
 import psycopg
 
-from models.readings import METER, VEHICLE, Kind
-from models.storage.history import Row
+from models.readings import METER, VEHICLE, HistoryRow, Kind
+from models.storage.binary_copy import TIME, copy_rows
 
 # From so many devices on they are copied into a temporary table: of 10,000 that takes half as long as arrays do. It
 # takes a millisecond more of a few, and batches of a few are many.
 COPY_DEVICES = 1_000
 
-# How the newest reading of each device is sent. Times as history rows have them, see COPY_TYPES there.
+# The columns in which the newest reading of each device is sent.
 _SENT = {
-    METER.name: {"id": "text", "recorded": "time", "received": "time", "kwh": "float8", "voltage": "float8"},
+    METER.name: {"id": "text", "recorded": TIME, "received": TIME, "kwh": "float8", "voltage": "float8"},
     VEHICLE.name: {
         "id": "text",
-        "recorded": "time",
-        "received": "time",
+        "recorded": TIME,
+        "received": TIME,
         "kwh": "float8",
         "temp": "float8",
         "soc": "float8",
-        "soc_recorded": "time",
-        "soc_received": "time",
+        "soc_recorded": TIME,
+        "soc_received": TIME,
     },
 }
 
@@ -62,7 +62,7 @@ where {_NEWER} or {_NEWER_SOC}
 }
 
 
-def upsert_live(connection: psycopg.Connection, kind: Kind, rows: Iterable[Row]) -> int:
+def upsert_live(connection: psycopg.Connection, kind: Kind, rows: Iterable[HistoryRow]) -> int:
     """Brings the live rows of the devices in these history rows up to date; returns how many devices that were."""
     newest = _newest(rows)
     if not newest:
@@ -76,7 +76,7 @@ def upsert_live(connection: psycopg.Connection, kind: Kind, rows: Iterable[Row])
     return len(sent)
 
 
-def _with_soc(newest: dict[str, Row], rows: Iterable[Row]) -> list[tuple]:
+def _with_soc(newest: dict[str, HistoryRow], rows: Iterable[HistoryRow]) -> list[tuple]:
     """The newest reading of each vehicle, with the state of charge of the newest one that told it."""
     told_soc = _newest(row for row in rows if row[5] is not None)
     unknown = (None, None, None, None, None, None)
@@ -90,9 +90,9 @@ def _with_soc(newest: dict[str, Row], rows: Iterable[Row]) -> list[tuple]:
 def _arrays(kind: Kind) -> str:
     """SQL: the rows from an array for each column."""
     sent = _SENT[kind.name]
-    arrays = ", ".join("%s::int8[]" if type_ == "time" else f"%s::{type_}[]" for type_ in sent.values())
+    arrays = ", ".join("%s::int8[]" if type_ == TIME else f"%s::{type_}[]" for type_ in sent.values())
     columns = (
-        f"timestamptz '2000-01-01 00:00Z' + {name} * interval '1 microsecond' as {name}" if type_ == "time" else name
+        f"timestamptz 'epoch' + {name} * interval '1 microsecond' as {name}" if type_ == TIME else name
         for name, type_ in sent.items()
     )
     return f"(select {', '.join(columns)} from unnest({arrays}) as sent ({', '.join(sent)}))"
@@ -101,18 +101,15 @@ def _arrays(kind: Kind) -> str:
 def _copy(connection: psycopg.Connection, kind: Kind, rows: Iterable[tuple]) -> None:
     """The rows into this connection's table newest_{kind}, in place of those before."""
     sent = _SENT[kind.name]
-    columns = ", ".join(f"{name} {'timestamptz' if type_ == 'time' else type_}" for name, type_ in sent.items())
+    columns = ", ".join(f"{name} {type_}" for name, type_ in sent.items())
     connection.execute(f"create temporary table if not exists newest_{kind.name} ({columns})")
     connection.execute(f"truncate newest_{kind.name}")
-    with connection.cursor() as cursor, cursor.copy(f"COPY newest_{kind.name} FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types(["int8" if type_ == "time" else type_ for type_ in sent.values()])
-        for row in rows:
-            copy.write_row(row)
+    copy_rows(connection, f"newest_{kind.name}", sent, rows)
 
 
-def _newest(rows: Iterable[Row]) -> dict[str, Row]:
+def _newest(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
     """The newest row of each device: the latest recorded, and of those the last accepted."""
-    newest: dict[str, Row] = {}
+    newest: dict[str, HistoryRow] = {}
     for row in rows:
         held = newest.get(row[0])
         if held is None or (row[1], row[2]) >= (held[1], held[2]):

@@ -11,8 +11,8 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from models.readings import METER, VEHICLE, Kind, decode_entry, to_microseconds
-from models.storage.history import POSTGRES_EPOCH, REFUSED_AT_LEAST, MostlyRefused, Row, copy_history
+from models.readings import METER, VEHICLE, HistoryRow, Kind, decode_entry, to_microseconds
+from models.storage.history import REFUSED_AT_LEAST, MostlyRefused, copy_history
 from models.storage.live import upsert_live
 from models.storage.stale_marks import mark_late_readings
 from models.storage.writer import store_entries
@@ -98,10 +98,10 @@ def _store_readings(connection: psycopg.Connection, kind: Kind, letters: list[di
     return refused
 
 
-def _row(kind: Kind, letter: dict) -> Row:
+def _row(kind: Kind, letter: dict) -> HistoryRow:
     device, timestamp, *values = (letter["reading"][field] for field in kind.fields)
-    recorded, received = to_microseconds(datetime.fromisoformat(timestamp)), to_microseconds(letter["received_at"])
-    return (device, recorded - POSTGRES_EPOCH, received - POSTGRES_EPOCH, *values)
+    recorded = to_microseconds(datetime.fromisoformat(timestamp))
+    return (device, recorded, to_microseconds(letter["received_at"]), *values)
 
 
 def _store_entry(connection: psycopg.Connection, shards: int, letter: dict) -> str | None:

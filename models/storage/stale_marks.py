@@ -18,13 +18,12 @@ from operator import itemgetter
 import psycopg
 
 from models.locks import Lock
-from models.readings import Kind
-from models.storage.history import Row
+from models.readings import HistoryRow, Kind
 
 # A mark of more devices than this is one of every device of the kind.
 MAX_DEVICES = 1_000
 HOUR = timedelta(hours=1)
-_HOUR = 3_600_000_000  # microseconds, as in history rows
+_HOUR = 3_600_000_000  # microseconds
 _POLL_SECONDS = 0.02
 
 _recorded_at = itemgetter(1)
@@ -32,11 +31,11 @@ _recorded_at = itemgetter(1)
 # Two statements in one round trip, and in this order: the second sees what was committed before the lock was taken.
 _LOOK = f"""
 select pg_advisory_xact_lock_shared({Lock.MARKED_UNTIL});
-select (extract(epoch from marked_until - timestamptz '2000-01-01 00:00Z') * 1000000)::int8 from rollup_state
+select (extract(epoch from marked_until) * 1000000)::int8 from rollup_state
 """
 
 
-def mark_late_readings(connection: psycopg.Connection, batches: Iterable[tuple[Kind, Sequence[Row]]]) -> None:
+def mark_late_readings(connection: psycopg.Connection, batches: Iterable[tuple[Kind, Sequence[HistoryRow]]]) -> None:
     """Marks the hours of the history rows that come too late to be rolled up with the others, in their transaction.
 
     One mark an hour and kind. Where nothing is late, as nearly always, it costs one look.
@@ -48,14 +47,14 @@ def mark_late_readings(connection: psycopg.Connection, batches: Iterable[tuple[K
 
 
 def _marked_until(connection: psycopg.Connection) -> int | None:
-    """In microseconds since the Postgres epoch, as history rows have it; None where nothing was ever rolled up."""
+    """In microseconds since 1970; None if nothing was ever rolled up."""
     cursor = connection.execute(_LOOK)
     cursor.nextset()
     found = cursor.fetchone()
     return found and found[0]
 
 
-def _mark_rows(connection: psycopg.Connection, kind: Kind, rows: Sequence[Row], until: int) -> None:
+def _mark_rows(connection: psycopg.Connection, kind: Kind, rows: Sequence[HistoryRow], until: int) -> None:
     late: dict[int, set[str]] = defaultdict(set)
     for row in rows:
         if row[1] < until:
@@ -66,7 +65,7 @@ def _mark_rows(connection: psycopg.Connection, kind: Kind, rows: Sequence[Row], 
         """insert into rollup_marks (kind, device_ids, from_hour, to_hour)
            select %s, string_to_array(ids, ','), starts, starts + interval '1 hour'
            from unnest(%s::text[], %s::int8[]) as late (ids, hour)
-           cross join lateral (select timestamptz '2000-01-01 00:00Z' + hour * interval '1 hour' as starts) as at""",
+           cross join lateral (select timestamptz 'epoch' + hour * interval '1 hour' as starts) as at""",
         [kind.name, devices, list(late)],
     )
 

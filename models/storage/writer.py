@@ -8,9 +8,9 @@ import msgspec
 import psycopg
 
 from models.observability.metrics import count_batch, step
-from models.readings import METER, VEHICLE, Kind, decode_entry, to_datetime
+from models.readings import METER, VEHICLE, HistoryRow, Kind, decode_entry, to_datetime
 from models.storage.dead_letters import DeadLetter, store_dead_letters
-from models.storage.history import POSTGRES_EPOCH, Refused, Row, copy_history
+from models.storage.history import Refused, copy_history
 from models.storage.live import upsert_live
 from models.storage.stale_marks import mark_late_readings
 from models.stream.entry_ids import EntryId, received_at
@@ -57,15 +57,14 @@ class _Rows:
     """The history rows of one kind, and where each entry's rows begin."""
 
     kind: Kind
-    rows: list[Row] = field(default_factory=list)
+    rows: list[HistoryRow] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     origins: list[_Origin] = field(default_factory=list)
 
     def add(self, origin: _Origin, received: int, readings: list[tuple]) -> None:
         self.starts.append(len(self.rows))
         self.origins.append(origin)
-        received -= POSTGRES_EPOCH
-        rows = [(r[0], r[1] - POSTGRES_EPOCH, received, *r[2:]) for r in readings]
+        rows = [(r[0], r[1], received, *r[2:]) for r in readings]
         self.rows += _tell_repeats_apart(rows) if len(rows) > 1 else rows
 
     def origin(self, index: int) -> tuple[_Origin, int]:
@@ -117,7 +116,7 @@ def _decode(shard: int, shards: int, entries: list[StreamEntry], letters: list[D
     return meters, vehicles
 
 
-def _tell_repeats_apart(rows: list[Row]) -> list[Row]:
+def _tell_repeats_apart(rows: list[HistoryRow]) -> list[HistoryRow]:
     """The same device and instant twice in one entry: the later one gets a later receipt, by a microsecond."""
     if len({row[:2] for row in rows}) == len(rows):
         return rows
@@ -129,7 +128,7 @@ def _tell_repeats_apart(rows: list[Row]) -> list[Row]:
     return told
 
 
-def _without(rows: list[Row], refused: list[Refused]) -> list[Row]:
+def _without(rows: list[HistoryRow], refused: list[Refused]) -> list[HistoryRow]:
     if not refused:
         return rows
     gone = {refusal.index for refusal in refused}
@@ -139,13 +138,13 @@ def _without(rows: list[Row], refused: list[Refused]) -> list[Row]:
 def _refused(shard: int, rows: _Rows, refusal: Refused) -> DeadLetter:
     origin, place = rows.origin(refusal.index)
     device, recorded, received, *values = refusal.row
-    timestamp = to_datetime(recorded + POSTGRES_EPOCH).isoformat()
+    timestamp = to_datetime(recorded).isoformat()
     return DeadLetter(
         shard,
         origin.entry_id,
         rows.kind.name,
         refusal.reason,
-        received_at=to_datetime(received + POSTGRES_EPOCH),
+        received_at=to_datetime(received),
         entry_readings=origin.readings,
         row=place,
         reading=dict(zip(rows.kind.fields, (device, timestamp, *values), strict=True)),

@@ -6,11 +6,10 @@ import pytest
 
 from models.readings import METER, VEHICLE, to_microseconds
 from models.storage import live
-from models.storage.history import POSTGRES_EPOCH
 from models.storage.live import upsert_live
 
 MINUTE = 60_000_000  # microseconds
-START = 800_000_000_000_000
+START = 1_750_000_000_000_000
 
 
 def random_rows(seed: int) -> list[list[tuple]]:
@@ -46,12 +45,8 @@ def test_the_newest_stands(resources, database, monkeypatch, kind, copy_from, se
     found = database.execute(f"select * from {kind.live} order by 1").fetchall()
     assert [device for device, *_ in found] == sorted(newest)
     for device, recorded_at, received_at, kwh, value, *soc in found:
-        assert (*map(since_2000, (recorded_at, received_at)), kwh, value) == newest[device][1:5]
+        assert (*map(to_microseconds, (recorded_at, received_at)), kwh, value) == newest[device][1:5]
         if soc and device in told:
-            assert (soc[0], *map(since_2000, soc[1:])) == tuple(told[device][place] for place in (5, 1, 2))
+            assert (soc[0], *map(to_microseconds, soc[1:])) == tuple(told[device][place] for place in (5, 1, 2))
         elif soc:
             assert soc == [None, None, None]
-
-
-def since_2000(moment) -> int:
-    return to_microseconds(moment) - POSTGRES_EPOCH
