@@ -11,12 +11,14 @@ from psycopg_pool import PoolTimeout
 
 from models.resources import Resources
 from models.settings import DIRECT_SHARD
+from models.storage.batch import Batch
 from models.storage.history import MostlyRefused
 from models.storage.positions import record_batch
-from models.storage.writer import store_entries
+from models.storage.writer import store_batch
 from models.stream.admission import OutcomeUnknown, StreamUnreachable
 from models.stream.entry_ids import EntryId
 from models.stream.keys import FIELD
+from models.stream.telemetry import StreamEntry
 
 # Requests of one process that may write at a time; the others are answered 503, as without the fallback.
 DIRECT_WRITERS = 2
@@ -52,7 +54,7 @@ def _store(connection: psycopg.Connection, shards: int, payload: bytes) -> Entry
             "select (extract(epoch from clock_timestamp()) * 1000)::int8, nextval('direct_entries')"
         ).fetchone()
         entry_id = EntryId(ms, sequence)
-        stored = store_entries(connection, DIRECT_SHARD, shards, [(entry_id, {FIELD: payload})])
+        stored = store_batch(connection, Batch(DIRECT_SHARD, shards, [StreamEntry(entry_id, {FIELD: payload})]))
         record_batch(connection, DIRECT_SHARD, [entry_id], readings=stored.readings, dead_letters=stored.dead_letters)
     stored.count()
     return entry_id

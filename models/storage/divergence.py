@@ -11,8 +11,9 @@ import structlog
 
 from models.observability.metrics import STREAM_DIVERGENCES
 from models.resources import Resources
+from models.storage.batch import Batch
 from models.storage.positions import Position, adopt_entry, list_positions, note_divergence, stored_entries
-from models.storage.writer import NOTHING, Stored, store_entries
+from models.storage.writer import NOTHING, Stored, store_batch
 from models.stream.entry_ids import NO_ENTRY, EntryId
 from models.stream.telemetry import TelemetryStream
 
@@ -57,7 +58,7 @@ def _adopt_page(
     if new := [entry for entry in entries if entry[0] not in known]:
         adopted = NOTHING
         for entry in new:
-            stored = store_entries(connection, shard, stream.shards, [entry])
+            stored = store_batch(connection, Batch(shard, stream.shards, [entry]))
             adopt_entry(connection, shard, entry[0], readings=stored.readings, dead_letters=stored.dead_letters)
             adopted += stored
         log.warning("entries_adopted", shard=shard, entries=len(new))

@@ -7,17 +7,18 @@ passes over locked and marked letters; one that dies leaves both history and let
 from dataclasses import dataclass
 from datetime import datetime
 
-import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from models.readings import METER, VEHICLE, HistoryRow, Kind, decode_entry, to_microseconds
+from models.readings import METER, VEHICLE, HistoryRow, Kind, to_microseconds
+from models.storage.batch import Batch
 from models.storage.history import REFUSED_AT_LEAST, MostlyRefused, copy_history
 from models.storage.live import upsert_live
 from models.storage.stale_marks import mark_late_readings
-from models.storage.writer import store_entries
+from models.storage.writer import store_batch
 from models.stream.entry_ids import parse_entry_id
 from models.stream.keys import FIELD
+from models.stream.telemetry import StreamEntry
 
 LETTERS_PER_BATCH = 1_000
 # Most of what was refused once may well be refused again, and that is no fault of ours: so few rows at a time
@@ -106,13 +107,13 @@ def _row(kind: Kind, letter: dict) -> HistoryRow:
 
 def _store_entry(connection: psycopg.Connection, shards: int, letter: dict) -> str | None:
     """Tries to read the entry once more; returns why it stays. Readings of it that are refused become letters."""
+    entry = StreamEntry(parse_entry_id(letter["entry_id"]), {FIELD: letter["payload"]})
+    batch = Batch(letter["shard"], shards, [entry])
+    if batch.unreadable:
+        return batch.unreadable[0].reason
     try:
-        decode_entry(letter["payload"])
         with connection.transaction():
-            entry = (parse_entry_id(letter["entry_id"]), {FIELD: letter["payload"]})
-            store_entries(connection, letter["shard"], shards, [entry])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return f"the entry can't be read: {type(error).__name__} {error}"
+            store_batch(connection, batch)
     except MostlyRefused as error:
         return str(error)
     return None

@@ -5,6 +5,8 @@ file), read by the drain with `read_after`, stored in Postgres together with the
 then removed by `trim`. Nothing else removes an entry. The keys are in models/stream/keys.py.
 """
 
+from typing import NamedTuple
+
 import redis
 
 from models.redis_client import open_redis
@@ -14,7 +16,11 @@ from models.stream.appender import Append, Appender
 from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
 from models.stream.keys import FIELD, stored_key, stream_key
 
-StreamEntry = tuple[EntryId, dict[bytes, bytes]]
+
+class StreamEntry(NamedTuple):
+    entry_id: EntryId
+    fields: dict[bytes, bytes]
+
 
 # Out of memory, Redis refuses a SET unless its script has already written: the trim comes first.
 # A late trim, after another drain went on, finds another stored id than it expects and leaves that one.
@@ -58,7 +64,7 @@ class TelemetryStream:
     def read_after(self, shard: int, entry_id: EntryId, count: int) -> list[StreamEntry]:
         """Up to `count` entries that come after `entry_id`, oldest first."""
         found = self._redis.xrange(stream_key(shard), min=f"({entry_id}", count=count)
-        return [(parse_entry_id(id_), fields) for id_, fields in found]
+        return [StreamEntry(parse_entry_id(id_), fields) for id_, fields in found]
 
     def trim(self, shard: int, entry_id: EntryId, *, replaces: EntryId) -> None:
         """Removes the entries up to and including `entry_id`, which Postgres has, and makes it the stored id.

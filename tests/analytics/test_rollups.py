@@ -13,8 +13,9 @@ from models.locks import Lock, take_lock
 from models.readings import METER, Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
 from models.storage import partitions
 from models.storage import stale_marks as marks
+from models.storage.batch import Batch
 from models.storage.stale_marks import mark_stale, require_marks_before
-from models.storage.writer import store_entries
+from models.storage.writer import store_batch
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
 from tests.factories import meter, vehicle
@@ -37,7 +38,7 @@ def store(connection, number: int, meters=(), vehicles=()) -> None:
         [MeterReading(name, to_microseconds(at), kwh, 230.0) for name, at, kwh in meters],
         [VehicleReading(name, to_microseconds(at), kwh, 25.0, None) for name, at, kwh in vehicles],
     )
-    store_entries(connection, 0, 1, [(EntryId(1_800_000_000_000 + number, 0), {FIELD: encode_entry(entry)})])
+    store_batch(connection, Batch(0, 1, [(EntryId(1_800_000_000_000 + number, 0), {FIELD: encode_entry(entry)})]))
 
 
 # ── The watermark ────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from models.devices.settings import set_device
 from models.readings import KINDS, Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
+from models.storage.batch import Batch
 from models.storage.stale_marks import mark_feed_stale
-from models.storage.writer import store_entries
+from models.storage.writer import store_batch
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
 from tests.analytics.oracle import HOUR, Device, Fleet
@@ -100,7 +101,7 @@ class World:
             assert number < 100
         with self.database.transaction():
             fields = {FIELD: encode_entry(entry)}
-            store_entries(self.database, 0, 1, [(EntryId(1_800_000_000_000 + self.entries, 0), fields)])
+            store_batch(self.database, Batch(0, 1, [(EntryId(1_800_000_000_000 + self.entries, 0), fields)]))
 
     def roll(self, minute: int) -> None:
         roll_up(self.database, at(minute))

@@ -128,35 +128,6 @@ def test_a_failing_database_costs_time_and_no_data(client, resources, database, 
     assert database.execute("select count(*) from ingest_positions where failure is not null").fetchone()[0] == 0
 
 
-def test_the_drain_task_swallows_what_passes_and_rings_no_bell_for_it(client, resources, monkeypatch, drain_all):
-    post(client, 2)
-    rung = []
-    monkeypatch.setattr(drain_module, "ring", rung.append)
-    with monkeypatch.context() as patch:
-        patch.setattr(drain_module, "store_entries", lambda *_: (_ for _ in ()).throw(errors.DeadlockDetected()))
-        drain_module.drain(0)
-    assert rung == []
-    drain_all()
-
-
-def test_a_drain_whose_time_is_over_rings_for_itself(client, resources, monkeypatch, drain_all):
-    post(client, 2)
-    rung = []
-    monkeypatch.setattr(drain_module, "ring", rung.append)
-    monkeypatch.setattr(drain_module.time, "monotonic", iter(range(0, 1000, 11)).__next__)
-    drain_module.drain(0)
-    assert rung == [0]
-    monkeypatch.undo()
-    drain_all()
-
-
-def test_a_drain_task_empties_its_shard(client, resources, database):
-    names = post(client, 20)
-    for shard in range(resources.stream.shards):
-        drain_module.drain(shard)
-    assert stored(database) == names
-
-
 def test_shards_that_are_no_longer_configured_are_still_drained(client, with_settings, resources, database, drain_all):
     with_settings(stream_shards=5)
     names = post(client, 10)
