@@ -4,15 +4,15 @@ from flask import Flask
 
 from webapp import alerts, exports, openapi, service
 from webapp.analytics import fleet, fleet_vehicles, performance, series, sessions, tariffs
-from webapp.devices import live, mapping
-from webapp.devices import settings as device_settings
+from webapp.devices import history, live, mapping, settings
 from webapp.ingest import views as ingest
 
 # In the order of the OpenAPI document.
 BLUEPRINTS = (
     ingest.bp,
     live.bp,
-    device_settings.bp,
+    history.bp,
+    settings.bp,
     mapping.bp,
     sessions.bp,
     performance.bp,

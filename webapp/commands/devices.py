@@ -14,8 +14,8 @@ from models.devices.settings import list_devices, set_device
 from models.readings import KINDS
 from webapp.commands.csv_lines import read_lines, refuse
 from webapp.commands.database import database
-from webapp.devices.live import present_settings
-from webapp.devices.settings import DeviceSettingsSchema
+from webapp.devices.answers import settings_fields
+from webapp.devices.settings import NewDeviceSettingsSchema
 from webapp.http.fields import device_id
 
 REQUIRED = ("kind", "deviceId")
@@ -66,7 +66,7 @@ def _load(line: dict[str, str]) -> tuple[str, str, dict]:
     named = NameSchema().load({name: line[name] for name in REQUIRED})
     given = {name: line[name] or None for name in SETTINGS if name in line}
     given |= {name: _number(name, given[name]) for name in NUMBERS if given.get(name)}
-    return named["kind"], named["deviceId"], DeviceSettingsSchema().load(given)
+    return named["kind"], named["deviceId"], NewDeviceSettingsSchema().load(given)
 
 
 def _number(name: str, text: str) -> object:
@@ -91,7 +91,7 @@ def export(file: Path | None, kind: str | None) -> None:
         writer.writerow(COLUMNS)
         with database() as (connection, _):
             for row in list_devices(connection, KINDS.get(kind)):
-                writer.writerow([row.kind, row.device_id, *present_settings(row).values()])
+                writer.writerow([row.kind, row.device_id, *settings_fields(row).values()])
 
 
 @devices.command("list")
@@ -107,6 +107,6 @@ def list_(kind: str | None) -> None:
         rows = list(list_devices(connection, KINDS.get(kind)))
     print_table(
         ("kind", "device", "register", "heartbeat, s", "name", "site", "rated power, kW"),
-        ([row.kind, row.device_id, *present_settings(row).values()] for row in rows),
+        ([row.kind, row.device_id, *settings_fields(row).values()] for row in rows),
         numbers=("heartbeat, s", "rated power, kW"),
     )

@@ -8,7 +8,7 @@ from loadtool.terminal import progress
 from models.devices.mapping import EndsTooEarly, map_vehicle, refresh_statistics
 from webapp.commands.csv_lines import BadLine, read_lines, refuse
 from webapp.commands.database import database
-from webapp.devices.mapping import MappingSchema
+from webapp.devices.mapping import NewMappingSchema
 
 REQUIRED = ("vehicleId", "meterId")
 COLUMNS = (*REQUIRED, "from", "to")
@@ -56,8 +56,8 @@ def import_(file: Path) -> None:
 
 
 def read_mappings(file: Path) -> tuple[list[dict], list[BadLine]]:
-    """The good lines as MappingSchema loads them, and the bad ones with the reason."""
-    schema = MappingSchema()
+    """The good lines as NewMappingSchema loads them, and the bad ones with the reason."""
+    schema = NewMappingSchema()
     return read_lines(
         file,
         REQUIRED,

@@ -1,39 +1,39 @@
-"""Live state and history of meters and vehicles."""
+"""Live state: the newest reading of each device, with its settings."""
 
-import csv
-import io
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from itertools import islice
+from typing import Any
 
 import psycopg
-import structlog
-from circuitbreaker import CircuitBreakerError
-from flask import Blueprint, Response, request, stream_with_context
-from marshmallow import fields, validate
-from psycopg_pool import PoolTimeout
+from flask import Blueprint
+from marshmallow import fields
 
+from models.access.keys import READ
 from models.devices.mapping import get_feeding_meters
-from models.devices.settings import Device, get_devices
-from models.readings import METER, VEHICLE, Kind, rfc3339
-from models.storage.stored_readings import StoredReading, get_live, list_history, list_live
+from models.devices.settings import get_devices
+from models.readings import METER, VEHICLE, Kind
+from models.storage.stored_readings import StoredReading, get_live, list_live
+from webapp.devices.answers import (
+    LiveMeter,
+    LiveMeterPage,
+    LiveVehicle,
+    LiveVehiclePage,
+    reading_fields,
+    settings_fields,
+)
+from webapp.http.answers import MeterId, VehicleId
 from webapp.http.auth import binding, require_devices
 from webapp.http.clock import request_time
-from webapp.http.errors import ApiError
-from webapp.http.fields import DEVICE_ID, PageSchema, WindowSchema
+from webapp.http.errors import not_found
+from webapp.http.fields import PageSchema
+from webapp.http.operations import operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import current_resources, database
 
-bp = Blueprint("devices", __name__)
+bp = Blueprint("live", __name__)
 
+TAG = "Live state"
 KINDS_IN_PATHS = (("vehicles", VEHICLE), ("meters", METER))
-DEFAULT_HISTORY_LIMIT = 100
-CSV_PAGE = 1000  # rows
-EXPORT_PATIENCE_SECONDS = 15
-EXPORT_PAUSE_SECONDS = 0.5
-
-log = structlog.get_logger()
 
 
 class LivePageSchema(PageSchema):
@@ -41,24 +41,54 @@ class LivePageSchema(PageSchema):
         load_default=None,
         truthy={"true", "1"},
         falsy={"false", "0"},
-        metadata={"description": "only devices heard of lately (true), or only the others (false)"},
+        metadata={"description": "only devices that are online (true), or only the others (false)"},
     )
 
 
-class HistoryPageSchema(WindowSchema):
-    limit = fields.Integer(
-        load_default=None,
-        validate=validate.Range(1, 1000),
-        metadata={"description": "items a page (JSON: 100); CSV without a limit streams the whole window"},
-    )
-    cursor = fields.String(load_default=None, validate=validate.Length(1, 512))
+@bp.get("/v1/vehicles")
+@operation(TAG, "List the vehicles that ever reported, by id", scopes=(READ,), query=LivePageSchema)
+def list_vehicles(query: Mapping[str, Any]) -> LiveVehiclePage:
+    items, following = _list(VEHICLE, query)
+    return LiveVehiclePage(items=items, next=following)
 
 
-def list_devices(kind: Kind):
-    query = LivePageSchema().load(request.args)
+@bp.get("/v1/vehicles/<vehicle_id>")
+@operation(TAG, "Show a vehicle's newest reading and its settings", scopes=(READ,), errors=(404,))
+def get_vehicle(vehicle_id: VehicleId) -> LiveVehicle:
+    return _get(VEHICLE, vehicle_id)
+
+
+@bp.get("/v1/meters")
+@operation(TAG, "List the meters that ever reported, by id", scopes=(READ,), query=LivePageSchema)
+def list_meters(query: Mapping[str, Any]) -> LiveMeterPage:
+    items, following = _list(METER, query)
+    return LiveMeterPage(items=items, next=following)
+
+
+@bp.get("/v1/meters/<meter_id>")
+@operation(TAG, "Show a meter's newest reading and its settings", scopes=(READ,), errors=(404,))
+def get_meter(meter_id: MeterId) -> LiveMeter:
+    return _get(METER, meter_id)
+
+
+def require_live(connection: psycopg.Connection, kind: Kind, device_id: str) -> StoredReading:
+    """The device's newest reading. Raises ApiError 403 if the key is bound to others, 404 if it never reported."""
+    require_devices(device_id)
+    row = get_live(connection, kind, device_id)
+    if row is None:
+        raise not_found(kind.name)
+    return row
+
+
+def _get(kind: Kind, device_id: str) -> Any:
+    with database() as connection:
+        return _present(connection, kind, [require_live(connection, kind, device_id)])[0]
+
+
+def _list(kind: Kind, query: Mapping[str, Any]) -> tuple[list[Any], str | None]:
+    """The page of live devices that the query selects, and the cursor of the next."""
     after = decode_cursor(query["cursor"], str)
-    now = request_time()
-    boundary = now - _offline_after()
+    since = _online_since()
     with database() as connection:
         rows = list_live(
             connection,
@@ -66,146 +96,32 @@ def list_devices(kind: Kind):
             after=after[0] if after else "",
             limit=query["limit"] + 1,
             binding=binding(),
-            seen_since=boundary if query["online"] is True else None,
-            silent_since=boundary if query["online"] is False else None,
+            seen_since=since if query["online"] is True else None,
+            silent_since=since if query["online"] is False else None,
         )
         rows, following = page(rows, query["limit"], lambda row: (row.device_id,))
-        items = _present(connection, kind, rows, now)
-    return {"items": items, "next": following}
+        return _present(connection, kind, rows), following
 
 
-def show_device(kind: Kind, device_id: str):
-    now = request_time()
-    with database() as connection:
-        row = get_live(connection, kind, _known_id(kind, device_id))
-        if row is None:
-            raise _not_found(kind)
-        return _present(connection, kind, [row], now)[0]
-
-
-def show_history(kind: Kind, device_id: str):
-    query = HistoryPageSchema().load(request.args)
-    after = decode_cursor(query["cursor"], datetime, datetime)
-    window = {"start": query["start"], "end": query["end"], "after": after}
-    with database() as connection:
-        if get_live(connection, kind, _known_id(kind, device_id)) is None:
-            raise _not_found(kind)
-        if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
-            return _csv(kind, device_id, window, query["limit"])
-        limit = query["limit"] or DEFAULT_HISTORY_LIMIT
-        rows = list_history(connection, kind, device_id, limit=limit + 1, **window)
-    rows, following = page(rows, limit, lambda row: (row.recorded_at, row.received_at))
-    return {"items": [_reading(kind, row) for row in rows], "next": following}
-
-
-for _plural, _kind in KINDS_IN_PATHS:
-    for _rule, _view in (("", list_devices), ("/<device_id>", show_device), ("/<device_id>/history", show_history)):
-        bp.add_url_rule(
-            f"/v1/{_plural}{_rule}", f"{_view.__name__}_{_plural}", _view, defaults={"kind": _kind}, methods=["GET"]
-        )
-
-
-def _offline_after() -> timedelta:
-    return timedelta(seconds=current_resources().settings.offline_after_seconds)
-
-
-def _known_id(kind: Kind, device_id: str) -> str:
-    if not DEVICE_ID.match(device_id):
-        raise _not_found(kind)
-    require_devices(device_id)
-    return device_id
-
-
-def _not_found(kind: Kind) -> ApiError:
-    return ApiError(404, f"{kind.name.capitalize()} not found")
-
-
-def _reading(kind: Kind, row: StoredReading) -> dict:
-    return {
-        kind.device_field: row.device_id,
-        "timestamp": row.recorded_at,
-        "receivedAt": row.received_at,
-        **{name: getattr(row, column) for name, column in zip(kind.value_fields, kind.value_columns, strict=True)},
-    }
-
-
-def _present(connection, kind: Kind, rows: list[StoredReading], now: datetime) -> list[dict]:
-    meters = get_feeding_meters(connection, [row.device_id for row in rows], now) if kind is VEHICLE else {}
-    settings = get_devices(connection, kind, [row.device_id for row in rows])
-    boundary = now - _offline_after()
-    return [
+def _present(connection: psycopg.Connection, kind: Kind, rows: list[StoredReading]) -> list[Any]:
+    """A LiveMeter or LiveVehicle for each row."""
+    ids = [row.device_id for row in rows]
+    settings = get_devices(connection, kind, ids)
+    since = _online_since()
+    live = [
         {
-            **_reading(kind, row),
-            "lastSeen": row.recorded_at,
-            "online": row.recorded_at >= boundary,
-            **present_settings(settings[row.device_id]),
-            **({"meters": meters.get(row.device_id, [])} if kind is VEHICLE else {}),
+            **reading_fields(kind, row),
+            **settings_fields(settings[row.device_id]),
+            "last_seen": row.recorded_at,
+            "online": row.recorded_at >= since,
         }
         for row in rows
     ]
+    if kind is METER:
+        return [LiveMeter(**each) for each in live]
+    meters = get_feeding_meters(connection, ids, request_time())
+    return [LiveVehicle(**each, meters=meters.get(each["vehicle_id"], [])) for each in live]
 
 
-def present_settings(device: Device) -> dict:
-    """What is known of a device beside its readings."""
-    return {
-        "register": device.register,
-        "heartbeatSeconds": device.heartbeat_seconds,
-        "name": device.name,
-        "site": device.site,
-        "ratedPowerKw": device.rated_power_kw,
-    }
-
-
-def _csv(kind: Kind, device_id: str, window: dict, limit: int | None) -> Response:
-    """The window as CSV, page by page: constant memory, and no connection held while a slow client reads."""
-    rows = islice(_history_rows(kind, device_id, **window), limit)
-    columns = [kind.device_field, "timestamp", "receivedAt", *kind.value_fields]
-
-    def lines() -> Iterator[str]:
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns)
-        writer.writeheader()
-        try:
-            for number, row in enumerate(rows):
-                record = _reading(kind, row)
-                record["timestamp"] = rfc3339(record["timestamp"])
-                record["receivedAt"] = rfc3339(record["receivedAt"])
-                writer.writerow(record)
-                if number % CSV_PAGE == CSV_PAGE - 1:
-                    yield buffer.getvalue()
-                    buffer.seek(0)
-                    buffer.truncate()
-        except (psycopg.OperationalError, PoolTimeout, CircuitBreakerError) as error:
-            # The status was sent long ago, and the server ends the stream as if it were whole: say it in the file.
-            log.error("export_broke_off", device_id=device_id, error=type(error).__name__)
-            buffer.write("# incomplete: the database went out of reach, older readings are missing\n")
-        yield buffer.getvalue()
-
-    filename = f"{kind.name}-{device_id}.csv".replace(":", "_")
-    return Response(
-        stream_with_context(lines()),
-        mimetype="text/csv",
-        headers={"Content-Disposition": f'attachment; filename="{filename}"'},
-    )
-
-
-def _history_rows(kind: Kind, device_id: str, start, end, after) -> Iterator[StoredReading]:
-    while True:
-        rows = _history_page(kind, device_id, start, end, after)
-        yield from rows
-        if len(rows) < CSV_PAGE:
-            return
-        after = (rows[-1].recorded_at, rows[-1].received_at)
-
-
-def _history_page(kind: Kind, device_id: str, start, end, after) -> list[StoredReading]:
-    """One page; a database that is gone for a moment is waited for."""
-    give_up_at = time.monotonic() + EXPORT_PATIENCE_SECONDS
-    while True:
-        try:
-            with database() as connection:
-                return list_history(connection, kind, device_id, limit=CSV_PAGE, start=start, end=end, after=after)
-        except (psycopg.OperationalError, PoolTimeout, CircuitBreakerError):
-            if time.monotonic() > give_up_at:
-                raise
-            time.sleep(EXPORT_PAUSE_SECONDS)
+def _online_since() -> datetime:
+    return request_time() - timedelta(seconds=current_resources().settings.offline_after_seconds)

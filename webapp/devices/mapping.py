@@ -1,25 +1,28 @@
-"""Which meter feeds which vehicle."""
+"""Which meter feeds which vehicle, and when."""
 
+from collections import abc
 from datetime import datetime
+from typing import Annotated, Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
+from msgspec import Meta, field
 
-from models.devices.mapping import EndsTooEarly, Mapping, end_mapping, list_mappings, map_vehicle
+from models.access.keys import ADMIN, READ
+from models.devices import mapping
+from webapp.http.answers import JsonObject, MeterId, Page, Time, VehicleId
 from webapp.http.auth import binding, require_devices
-from webapp.http.bodies import read_json
 from webapp.http.clock import request_time
 from webapp.http.errors import ApiError
 from webapp.http.fields import PageSchema, QuerySchema, Timestamp, device_id
+from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
 
 bp = Blueprint("mapping", __name__, url_prefix="/v1/analytics/vehicle-mapping")
 
-MAX_BODY_BYTES = 16 * 1024
 
-
-class MappingSchema(Schema):
+class NewMappingSchema(Schema):
     """The meter that feeds a vehicle's charger in [from, to)."""
 
     class Meta:
@@ -31,7 +34,7 @@ class MappingSchema(Schema):
         data_key="from", allow_none=True, load_default=None, metadata={"description": "left out: always"}
     )
     valid_to = Timestamp(
-        data_key="to", allow_none=True, load_default=None, metadata={"description": "left out: until told otherwise"}
+        data_key="to", allow_none=True, load_default=None, metadata={"description": "left out: until it is ended"}
     )
 
     @validates_schema
@@ -41,55 +44,96 @@ class MappingSchema(Schema):
 
 
 class MappingPageSchema(PageSchema):
-    vehicleId = device_id(load_default=None)
+    vehicleId = device_id(load_default=None, metadata={"description": "only mappings of this vehicle"})
 
 
 class MappingPairSchema(QuerySchema):
-    vehicleId = device_id(required=True)
-    meterId = device_id(required=True)
+    vehicleId = device_id(required=True, metadata={"example": "V001"})
+    meterId = device_id(required=True, metadata={"example": "M001"})
+
+
+class Mapping(JsonObject):
+    """The meter feeds the vehicle's charger in [from, to)."""
+
+    vehicle_id: VehicleId
+    meter_id: MeterId
+    valid_from: Annotated[Time | None, Meta(description="null: always")] = field(name="from")
+    valid_to: Annotated[Time | None, Meta(description="null: until it is ended")] = field(name="to")
+
+
+class MappingPage(Page):
+    """A page of mappings."""
+
+    items: list[Mapping]
+
+
+class EndedMappings(JsonObject):
+    """The mappings that were ended."""
+
+    items: Annotated[list[Mapping], Meta(min_length=1)]
+
+
+_PAIR = {"vehicleId": "V001", "meterId": "M001"}
 
 
 @bp.post("")
-def create_mapping():
-    mapping = MappingSchema().load(read_json(request, MAX_BODY_BYTES))
-    require_devices(mapping["vehicleId"], mapping["meterId"])
+@operation(
+    "Mapping",
+    "Map a vehicle to the meter that feeds it",
+    scopes=(ADMIN,),
+    body=Body(
+        NewMappingSchema,
+        examples={
+            "always": ("Always", _PAIR),
+            "while": ("For a while", _PAIR | {"from": "2026-02-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"}),
+        },
+    ),
+    answers={201: "Created", 200: "The mapping exists; its `to` is now the one given"},
+)
+def map_vehicle(body: abc.Mapping[str, Any]) -> tuple[Mapping, int]:
+    """Vehicle, meter and `from` identify a mapping. `to` must be after `from`."""
+    require_devices(body["vehicleId"], body["meterId"])
     with database() as connection:
         try:
-            row, is_new = map_vehicle(
-                connection, mapping["vehicleId"], mapping["meterId"], mapping["valid_from"], mapping["valid_to"]
+            row, is_new = mapping.map_vehicle(
+                connection, body["vehicleId"], body["meterId"], body["valid_from"], body["valid_to"]
             )
-        except EndsTooEarly:
+        except mapping.EndsTooEarly:
             raise ValidationError("Must be after `from`, and that of the open mapping.", "to") from None
     return _present(row), 201 if is_new else 200
 
 
 @bp.get("")
-def show_mappings():
-    query = MappingPageSchema().load(request.args)
+@operation("Mapping", "List mappings, of one vehicle or of all", scopes=(READ,), query=MappingPageSchema)
+def list_mappings(query: abc.Mapping[str, Any]) -> MappingPage:
     after = decode_cursor(query["cursor"], str, str, datetime | None)
     if query["vehicleId"] is not None:
         require_devices(query["vehicleId"])
     with database() as connection:
-        rows = list_mappings(connection, query["vehicleId"], after=after, limit=query["limit"] + 1, binding=binding())
+        rows = mapping.list_mappings(
+            connection, query["vehicleId"], after=after, limit=query["limit"] + 1, binding=binding()
+        )
     rows, following = page(rows, query["limit"], lambda row: (row.vehicle_id, row.meter_id, row.valid_from))
-    return {"items": [_present(row) for row in rows], "next": following}
+    return MappingPage(items=[_present(row) for row in rows], next=following)
 
 
 @bp.delete("")
-def delete_mapping():
-    pair = MappingPairSchema().load(request.args)
-    require_devices(pair["vehicleId"], pair["meterId"])
+@operation(
+    "Mapping",
+    "End a mapping now",
+    scopes=(ADMIN,),
+    query=MappingPairSchema,
+    errors=(404,),
+    answers={200: "Ended; what the meter fed until now still counts"},
+)
+def end_mapping(query: abc.Mapping[str, Any]) -> EndedMappings:
+    require_devices(query["vehicleId"], query["meterId"])
     with database() as connection:
-        ended = end_mapping(connection, pair["vehicleId"], pair["meterId"], request_time())
+        ended = mapping.end_mapping(connection, query["vehicleId"], query["meterId"], request_time())
     if not ended:
         raise ApiError(404, "No such mapping is open")
-    return {"items": [_present(row) for row in ended]}
+    return EndedMappings(items=[_present(row) for row in ended])
 
 
-def _present(mapping: Mapping) -> dict:
-    return {
-        "vehicleId": mapping.vehicle_id,
-        "meterId": mapping.meter_id,
-        "from": mapping.valid_from,
-        "to": mapping.valid_to,
-    }
+def _present(row: mapping.Mapping) -> Mapping:
+    return Mapping(vehicle_id=row.vehicle_id, meter_id=row.meter_id, valid_from=row.valid_from, valid_to=row.valid_to)

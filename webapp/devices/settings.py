@@ -1,45 +1,38 @@
-"""What is known of a device beside its readings: how it counts, how often it reports, where it stands."""
+"""Settings of a device: how its register counts, how often it reports, its name, its site and its rated power."""
 
-from flask import Blueprint, request
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+from collections.abc import Mapping
+from typing import Any
 
-from models.devices.settings import set_device
-from models.readings import Kind
-from webapp.devices.live import KINDS_IN_PATHS, present_settings
+from flask import Blueprint
+from marshmallow import Schema, fields, validate
+
+from models.access.keys import ADMIN
+from models.devices.settings import Device, set_device
+from models.readings import METER, VEHICLE, Kind
+from webapp.devices.answers import MeterSettings, VehicleSettings, settings_fields
+from webapp.devices.live import TAG
+from webapp.http.answers import MeterId, VehicleId
 from webapp.http.auth import require_devices
-from webapp.http.bodies import read_json
-from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Number
+from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Number, Text, WholeNumber
+from webapp.http.operations import Body, operation
 from webapp.http.resources import database
 
-bp = Blueprint("device_settings", __name__)
+bp = Blueprint("settings", __name__)
 
-MAX_BODY_BYTES = 16 * 1024
 MAX_HEARTBEAT_SECONDS = 86_400
 MIN_RATED_POWER_KW, MAX_RATED_POWER_KW = 0.001, 100_000
 MAX_NAME_LENGTH = 200
 
 
-class WholeNumber(fields.Integer):
-    """A JSON number without a fraction, 60 or 60.0: no strings, no booleans."""
-
-    def _deserialize(self, value, attr, data, **kwargs) -> int:
-        if type(value) not in (int, float) or value != value // 1:
-            raise self.make_error("invalid")
-        return int(value)
-
-
-class DeviceSettingsSchema(Schema):
-    """What is given is changed, null goes back to the default. An unknown field is refused: a typo changes nothing."""
-
-    class Meta:
-        unknown = RAISE
+class NewDeviceSettingsSchema(Schema):
+    """Fields that are given are changed; null restores the default. An unknown field is refused."""
 
     register = fields.String(
         allow_none=True,
         validate=validate.OneOf(["interval", "cumulative"]),
         metadata={
             "description": "`interval`, the default: a reading is the energy since the last. "
-            "`cumulative`: it is what a running counter shows",
+            "`cumulative`: the value of a running counter",
             "example": "cumulative",
         },
     )
@@ -47,9 +40,9 @@ class DeviceSettingsSchema(Schema):
         data_key="heartbeatSeconds",
         allow_none=True,
         validate=validate.Range(1, MAX_HEARTBEAT_SECONDS),
-        metadata={"description": "one reading is expected in each; null: HEARTBEAT_SECONDS", "example": 60},
+        metadata={"description": "one reading is expected in each; null: {heartbeat_seconds}", "example": 60},
     )
-    name = fields.String(
+    name = Text(
         allow_none=True,
         validate=validate.Length(1, MAX_NAME_LENGTH),
         metadata={"description": "for people", "example": "Bay 7"},
@@ -57,7 +50,10 @@ class DeviceSettingsSchema(Schema):
     site = fields.String(
         allow_none=True,
         validate=validate.Regexp(DEVICE_ID, error=DEVICE_ID_RULE + "."),
-        metadata={"description": "where it stands; a meter's site says its tariff", "example": "depot-north"},
+        metadata={
+            "description": "where it is; the site of a meter determines its tariff",
+            "example": "depot-north",
+        },
     )
     rated_power_kw = Number(
         data_key="ratedPowerKw",
@@ -65,34 +61,43 @@ class DeviceSettingsSchema(Schema):
         validate=validate.Range(MIN_RATED_POWER_KW, MAX_RATED_POWER_KW),
         metadata={
             "description": "more energy than this allows for the time between two readings counts as `implausible`; "
-            "null: nothing is judged",
+            "null: every reading counts",
             "example": 22.0,
         },
     )
 
-    @post_load
-    def _storable(self, data, **_) -> dict:
-        """JSON has characters that Postgres does not: NUL, and halves of others."""
-        if data.get("name") is not None:
-            data["name"] = data["name"].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return data
+
+_BODY = Body(
+    NewDeviceSettingsSchema,
+    examples={
+        "counter": (
+            "A running counter that reports every five minutes",
+            {"register": "cumulative", "heartbeatSeconds": 300, "site": "depot-north", "ratedPowerKw": 22},
+        ),
+        "name": ("Change the name only", {"name": "Bay 7"}),
+    },
+)
+_ANSWERS = {200: "Changed", 201: "Set for the first time"}
 
 
-def put_settings(kind: Kind, device_id: str):
-    if not DEVICE_ID.match(device_id):
-        raise ValidationError(DEVICE_ID_RULE + ".", kind.device_field)
+@bp.put("/v1/vehicles/<vehicle_id>")
+@operation(TAG, "Set how a vehicle counts and reports", scopes=(ADMIN,), body=_BODY, answers=_ANSWERS)
+def set_vehicle(vehicle_id: VehicleId, body: Mapping[str, Any]) -> tuple[VehicleSettings, int]:
+    """Settings hold for all times: stored readings count by them as well. The vehicle need not have reported yet."""
+    device, status = _set(VEHICLE, vehicle_id, body)
+    return VehicleSettings(vehicle_id=vehicle_id, **settings_fields(device)), status
+
+
+@bp.put("/v1/meters/<meter_id>")
+@operation(TAG, "Set how a meter counts and reports, and its site", scopes=(ADMIN,), body=_BODY, answers=_ANSWERS)
+def set_meter(meter_id: MeterId, body: Mapping[str, Any]) -> tuple[MeterSettings, int]:
+    """Settings hold for all times: stored readings count by them as well. The meter need not have reported yet."""
+    device, status = _set(METER, meter_id, body)
+    return MeterSettings(meter_id=meter_id, **settings_fields(device)), status
+
+
+def _set(kind: Kind, device_id: str, given: Mapping[str, Any]) -> tuple[Device, int]:
     require_devices(device_id)
-    given = DeviceSettingsSchema().load(read_json(request, MAX_BODY_BYTES))
     with database() as connection:
-        known, is_new = set_device(connection, kind, device_id, given)
-    return {kind.device_field: device_id, **present_settings(known)}, 201 if is_new else 200
-
-
-for _plural, _kind in KINDS_IN_PATHS:
-    bp.add_url_rule(
-        f"/v1/{_plural}/<device_id>",
-        f"put_settings_{_plural}",
-        put_settings,
-        defaults={"kind": _kind},
-        methods=["PUT"],
-    )
+        device, is_new = set_device(connection, kind, device_id, given)
+    return device, 201 if is_new else 200

@@ -38,6 +38,23 @@ class Number(fields.Float):
         return number
 
 
+class WholeNumber(fields.Integer):
+    """A JSON number without a fraction, 60 or 60.0: no strings, no booleans."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if type(value) not in (int, float) or value != value // 1:
+            raise self.make_error("invalid")
+        return int(value)
+
+
+class Text(fields.String):
+    """Text that Postgres can store: NUL and lone surrogates, which JSON has, are replaced."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 class Timestamp(fields.Field):
     """ISO 8601 with a zone, as an aware UTC datetime."""
 

@@ -151,5 +151,4 @@ def _json_type(annotation: Any) -> Any:
     if get_origin(annotation) is tuple:
         annotation = get_args(annotation)[0]
     kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    kinds = [kind for kind in kinds if kind not in (None, NoneType, Response, AnyResponse)]
-    return kinds[0] if kinds else None
+    return next((kind for kind in kinds if kind not in (None, NoneType, Response, AnyResponse)), None)

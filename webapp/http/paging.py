@@ -2,12 +2,16 @@
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Callable
+from types import GenericAlias
+from typing import Any, TypeVar
 
 import msgspec
 from marshmallow import ValidationError
 
 from webapp.http.fields import DEVICE_ID
+
+T = TypeVar("T")
 
 
 def encode_cursor(*key: Any) -> str:
@@ -15,13 +19,13 @@ def encode_cursor(*key: Any) -> str:
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(key)).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None, *types: type) -> tuple | None:
+def decode_cursor(cursor: str | None, *types: Any) -> tuple | None:
     """The key after which the page begins; None for the first page. Raises ValidationError."""
     if cursor is None:
         return None
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        key = msgspec.msgpack.decode(packed, type=tuple[types])
+        key = msgspec.msgpack.decode(packed, type=GenericAlias(tuple, types))
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         key = ()
     if not key or not all(DEVICE_ID.match(part) for part in key if isinstance(part, str)):
@@ -29,8 +33,11 @@ def decode_cursor(cursor: str | None, *types: type) -> tuple | None:
     return key
 
 
-def page(items: list, limit: int, key) -> tuple[list, str | None]:
-    """The page out of up to limit + 1 items, and the cursor of the next one where there is one."""
+def page(items: list[T], limit: int, key: Callable[[T], tuple]) -> tuple[list[T], str | None]:
+    """The page out of up to limit + 1 items, and the cursor of the next page; None if this is the last.
+
+    `key` is what the list is ordered by, as `decode_cursor` returns it.
+    """
     if len(items) <= limit:
         return items, None
     return items[:limit], encode_cursor(*key(items[limit - 1]))

@@ -1,7 +1,6 @@
 """The shapes of bodies and answers."""
 
 from models.settings import Settings
-from webapp.devices.mapping import MappingSchema
 from webapp.ingest.schemas import MeterReadingSchema, VehicleReadingSchema
 from webapp.openapi.fields import object_schema, properties
 
@@ -64,26 +63,6 @@ COST_FIELDS = {
 
 # ── Shapes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-_METER = {"meterId": METER_ID, "timestamp": TIME, "receivedAt": said(TIME, "when the service accepted it")}
-_METER_VALUES = properties(MeterReadingSchema, "kwhConsumedAc", "voltage")
-_VEHICLE = {"vehicleId": VEHICLE_ID, "timestamp": TIME, "receivedAt": said(TIME, "when the service accepted it")}
-_VEHICLE_VALUES = properties(VehicleReadingSchema, "kwhDeliveredDc", "batteryTemp", "soc")
-_SOC = said(_VEHICLE_VALUES["soc"], "state of charge in percent; null: the reading told none")
-_SOC_NOW = said(_SOC, "state of charge in percent, of the newest reading that told one; null: none ever did")
-
-_HEARTBEAT = {"type": ["integer", "null"], "minimum": 1}
-# What PUT /v1/meters/{meterId} and /v1/vehicles/{vehicleId} set.
-DEVICE_SETTINGS = {
-    "register": {
-        "type": "string",
-        "enum": ["interval", "cumulative"],
-        "description": "`interval`: a reading is the energy since the last; `cumulative`: what a running counter shows",
-    },
-    "heartbeatSeconds": said(_HEARTBEAT, "one reading is expected in each; null: HEARTBEAT_SECONDS"),
-    "name": said(or_null(TEXT), "for people"),
-    "site": said(or_null(TEXT), "where it stands; a meter's site says its tariff"),
-    "ratedPowerKw": {"type": ["number", "null"], "description": "more than it allows for counts as `implausible`"},
-}
 SHARED = {
     "type": "boolean",
     "description": "a meter fed other vehicles at the same time: its energy is divided, in each hour, by the DC energy "
@@ -94,12 +73,6 @@ NET_KWH = {"type": "number", "description": "kWh; below 0 where a cumulative reg
 
 
 def schemas(settings: Settings) -> dict[str, dict]:
-    online = {
-        "type": "boolean",
-        "description": f"whether `lastSeen` is at most {settings.offline_after_seconds} seconds ago",
-    }
-    known = {**DEVICE_SETTINGS, "heartbeatSeconds": said(_HEARTBEAT, f"null: {settings.heartbeat_seconds}")}
-    live = {"lastSeen": said(TIME, "the newest reading's `timestamp`"), "online": online}
     return {
         "MeterReading": object_schema(
             MeterReadingSchema, type=_type("meter"), timestamp={"description": _timestamp_rule(settings)}
@@ -142,30 +115,6 @@ def schemas(settings: Settings) -> dict[str, dict]:
                     "`dead-lettered`: refused by the database for good, and kept with the reason.",
                 },
                 "deadLetters": said(COUNT, "readings of it among the dead letters"),
-            },
-        ),
-        "StoredMeterReading": record("A reading of history.", {**_METER, **_METER_VALUES}),
-        "StoredVehicleReading": record("A reading of history.", {**_VEHICLE, **_VEHICLE_VALUES, "soc": _SOC}),
-        "LiveMeter": record("A meter as last heard.", {**_METER, **_METER_VALUES, **live, **known}),
-        "LiveVehicle": record(
-            "A vehicle as last heard.",
-            {
-                **_VEHICLE,
-                **_VEHICLE_VALUES,
-                "soc": _SOC_NOW,
-                **live,
-                **known,
-                "meters": said(METER_IDS, "the meters that feed it now, by a mapping or a session"),
-            },
-        ),
-        "NewMapping": object_schema(MappingSchema),
-        "Mapping": record(
-            "The meter feeds the vehicle's charger in [from, to).",
-            {
-                "vehicleId": VEHICLE_ID,
-                "meterId": METER_ID,
-                "from": said(or_null(TIME), "null: always"),
-                "to": said(or_null(TIME), "null: until told otherwise"),
             },
         ),
     }

@@ -9,26 +9,20 @@ from webapp.analytics.costs import Cost
 from webapp.openapi import (
     alerts,
     components,
-    device_settings,
-    devices,
     ingest,
-    mapping,
     series,
 )
 from webapp.openapi.schemas import json_type
 
 
 def add(spec: APISpec, settings: Settings) -> None:
-    found = components.schemas(settings) | device_settings.schemas() | series.schemas() | alerts.schemas()
+    found = components.schemas(settings) | series.schemas() | alerts.schemas()
     json_type(spec, Cost)
     for name, component in found.items():
         if name not in spec.components.schemas:
             spec.components.schema(name, component)
     parts = (
         ingest.operations(settings),
-        devices.operations(),
-        device_settings.operations(),
-        mapping.operations(),
         series.operations(),
         alerts.operations(),
     )
