@@ -119,7 +119,7 @@ def _stream(kind: Kind, device_id: str, window: dict, limit: int | None) -> Iter
             window["after"] = (rows[-1].recorded_at, rows[-1].received_at) if rows else None
     except _UNAVAILABLE as error:
         # The status is sent already, and the server ends the stream as if it were whole: the file itself says so.
-        log.error("export_broke_off", device_id=device_id, error=type(error).__name__)
+        log.error("export_interrupted", device_id=device_id, error=type(error).__name__)
         yield "# incomplete: the database became unavailable, older readings are missing\n"
 
 
