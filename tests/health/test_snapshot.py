@@ -6,7 +6,7 @@ import sys
 from alembic.script import ScriptDirectory
 
 from models.schema.revisions import known_revisions
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 def test_known_revisions_are_those_of_alembic():

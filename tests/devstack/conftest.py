@@ -1,0 +1,16 @@
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    # Not in pytest's folder: each session that starts closes that to others, and root's Postgres is another user.
+    with tempfile.TemporaryDirectory(prefix="energy-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        for name in ("log", "run"):
+            (home / name).mkdir()
+        yield home

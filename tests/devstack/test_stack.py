@@ -1,0 +1,67 @@
+"""`make up` starts, survives a crash, stops in order and finds its data again."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from devstack import server
+from tests.devstack.stack import eventually, started
+
+
+def test_the_stack_runs_survives_a_kill_stops_and_finds_its_data_again(home: Path):
+    port = server.free_port("127.0.0.1", 0)
+    with started(home, port) as stack:
+        curl = next(line for line in stack.printed().splitlines() if line.startswith("curl "))
+        answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
+        assert '"accepted":2' in answer.replace(" ", "")
+        eventually(lambda: stack.status("/v1/vehicles/V001") == 200)
+
+        web = int(re.findall(r"spawned: 'web' with pid (\d+)", (home / "log/supervisord.log").read_text())[-1])
+        os.kill(web, signal.SIGKILL)
+        eventually(lambda: "web died (terminated by SIGKILL); starting it again" in stack.printed())
+        eventually(lambda: stack.status("/v1/vehicles/V001") == 200)
+
+        found = subprocess.run(
+            ["bash", "-c", f". '{home}/env' && echo $DATABASE_URL"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        assert server.unreachable(found) is None
+        assert stack.stop() == 0
+        assert server.unreachable(found) is not None
+        assert "Traceback" not in stack.printed()
+        assert re.findall(r"devstack +\| (\w+) stopped", stack.printed()) == [
+            "beat",
+            "web",
+            "worker",
+            "redis",
+            "postgres",
+        ]
+
+    with started(home, port) as stack:
+        assert stack.status("/v1/vehicles/V001") == 200
+        assert stack.stop() == 0
+
+
+def test_a_stack_that_asks_for_keys_has_one_of_its_own(home: Path):
+    with started(home, server.free_port("127.0.0.1", 0), AUTH="required", SIMULATE="1") as stack:
+        env = home / "env"
+        read = f". '{env}' && echo $ENERGY_API_KEY"
+        key = subprocess.run(["bash", "-c", read], capture_output=True, text=True, check=True).stdout.strip()
+        assert key.startswith("eie_")
+        assert [(home / name).stat().st_mode & 0o777 for name in ("env", "key")] == [0o600, 0o600]
+        assert stack.status("/v1/vehicles") == 401
+        eventually(lambda: stack.status("/v1/vehicles/SIM-V001", key) == 200)
+        curl = next(line for line in stack.printed().splitlines() if line.startswith("curl "))
+        answer = subprocess.run(["bash", "-c", f"{read}; {curl}"], capture_output=True, text=True, check=True).stdout
+        assert '"accepted":2' in answer.replace(" ", "")
+        assert key not in "".join(file.read_text(errors="replace") for file in (home / "log").iterdir())
+        assert key not in stack.printed()
+        assert stack.stop() == 0
+
+
+def test_the_printed_addresses_are_there(home: Path):
+    with started(home, server.free_port("127.0.0.1", 0)) as stack:
+        printed = re.findall(r"\| (?:ready|docs) +http://[^/]+(/\S*)", stack.printed())
+        assert printed == ["/", "/docs"]
+        assert [stack.status(path) for path in printed] == [200, 200]
