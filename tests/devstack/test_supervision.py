@@ -15,10 +15,10 @@ from devstack.programs import Program
 from devstack.supervision import Events, supervised
 from tests.devstack.stack import eventually
 
-ORPHANING = "import os, time; os.fork(); time.sleep(600)"  # as granian: a child that outlives its parent
+ORPHANING = "import os, time; os.fork(); time.sleep(600)"  # a child outlives its parent, as with granian
 
 
-def test_a_program_that_dies_is_started_again_and_all_stop_in_order(home: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_crashed_program_is_restarted_and_all_stop_in_order(home: Path, capsys: pytest.CaptureFixture[str]):
     run = [sys.executable, "-c"]
     programs = [
         Program("sink", [*run, "print('up', flush=True); import time; time.sleep(600)"], stop_seconds=3),
@@ -64,11 +64,11 @@ def test_a_program_that_dies_is_started_again_and_all_stop_in_order(home: Path, 
     ]
 
 
-def test_the_folder_stays_held_until_the_last_process_is_gone(home: Path):
+def test_the_folder_is_locked_until_the_last_process_ends(home: Path):
     sleeper = Program("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], stop_seconds=3)
     with lock.held(home) as held, supervised(home, [sleeper], dict(os.environ), held) as supervisor:
         supervisor.start("sleeper")
-        os.close(os.dup(held))  # what happens to our own copy is of no account
+        os.close(os.dup(held))  # the lock does not depend on this copy
         with pytest.raises(StackError, match="a stack runs"), lock.held(home):
             pass
     with lock.held(home):
