@@ -1,104 +1,113 @@
-"""Alerts: what a person should look at, and that they have."""
+"""Alerts: the conditions of devices that a person should look at. A person acknowledges them."""
 
-from flask import Blueprint, request
-from marshmallow import RAISE, Schema, fields, post_load, validate
+from collections.abc import Mapping
+from typing import Any
 
+from flask import Blueprint
+from marshmallow import RAISE, Schema, fields, validate
+
+from models.access.keys import ADMIN, READ
 from models.alerts import alert as alerts
 from models.alerts.alert import KINDS, RESOLVED, STATES, Alert
+from webapp.http.answers import Page, SerialId
 from webapp.http.auth import binding, require_devices
-from webapp.http.bodies import read_json
-from webapp.http.encoding import json_response
-from webapp.http.errors import ApiError
-from webapp.http.fields import PageSchema, device_id
+from webapp.http.clock import request_time
+from webapp.http.errors import ApiError, not_found
+from webapp.http.fields import PageSchema, Text, device_id
+from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
 
 bp = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
 
-MAX_BODY_BYTES = 16 * 1024
 MAX_NOTE_LENGTH = 1_000
-MAX_ID = 2**63 - 1  # above it there is none; Postgres would call it out of range
 
 
 class AlertPageSchema(PageSchema):
-    state = fields.String(load_default=None, validate=validate.OneOf(STATES))
-    kind = fields.String(load_default=None, validate=validate.OneOf(KINDS))
-    deviceId = device_id(load_default=None)
+    state = fields.String(
+        load_default=None, validate=validate.OneOf(STATES), metadata={"description": "only alerts in this state"}
+    )
+    kind = fields.String(
+        load_default=None, validate=validate.OneOf(KINDS), metadata={"description": "only alerts of this kind"}
+    )
+    device_id = device_id(
+        data_key="deviceId", load_default=None, metadata={"description": "only alerts of this device"}
+    )
 
 
 class AcknowledgementSchema(Schema):
-    """What is to be known of it."""
+    """A person knows about the alert."""
 
     class Meta:
-        unknown = RAISE  # a note must not get lost for a typo
+        unknown = RAISE  # so that a misspelt `note` is not lost
 
-    note = fields.String(
+    note = Text(
         load_default=None,
         allow_none=True,
         validate=validate.Length(1, MAX_NOTE_LENGTH),
         metadata={"description": "for other people; replaces the one before", "example": "Charger is being replaced"},
     )
 
-    @post_load
-    def _storable(self, data, **_) -> dict:
-        """JSON has characters that Postgres does not: NUL, and halves of others."""
-        if data["note"] is not None:
-            data["note"] = data["note"].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return data
+
+class AlertPage(Page):
+    """A page of alerts."""
+
+    items: list[Alert]
 
 
 @bp.get("")
-def show_alerts():
-    query = AlertPageSchema().load(request.args)
+@operation("Alerts", "List alerts, the newest first", scopes=(READ,), query=AlertPageSchema)
+def list_alerts(query: Mapping[str, Any]) -> AlertPage:
     after = decode_cursor(query["cursor"], int)
-    if query["deviceId"] is not None:
-        require_devices(query["deviceId"])
+    if query["device_id"] is not None:
+        require_devices(query["device_id"])
     with database() as connection:
-        rows = alerts.list_alerts(
+        found = alerts.list_alerts(
             connection,
             limit=query["limit"] + 1,
             state=query["state"],
             kind=query["kind"],
-            device_id=query["deviceId"],
+            device_id=query["device_id"],
             before=after[0] if after else None,
             binding=binding(),
         )
-    rows, following = page(rows, query["limit"], lambda alert: (alert.id,))
-    return {"items": rows, "next": following}
+    found, following = page(found, query["limit"], lambda alert: (alert.id,))
+    return AlertPage(items=found, next=following)
 
 
 @bp.get("/<alert_id>")
-def show_alert(alert_id: str):
-    number = _number(alert_id)
+@operation("Alerts", "Show an alert", scopes=(READ,), errors=(404,))
+def get_alert(alert_id: SerialId) -> Alert:
     with database() as connection:
-        return json_response(_known(alerts.get_alert(connection, number)))
+        return _found(alerts.get_alert(connection, alert_id))
 
 
 @bp.post("/<alert_id>/acknowledge")
-def acknowledge_alert(alert_id: str):
-    number = _number(alert_id)
-    has_body = request.content_length or request.headers.get("Transfer-Encoding")
-    given = AcknowledgementSchema().load(read_json(request, MAX_BODY_BYTES) if has_body else {})
+@operation(
+    "Alerts",
+    "Acknowledge an alert",
+    scopes=(ADMIN,),
+    errors=(404,),
+    body=Body(
+        AcknowledgementSchema,
+        required=False,
+        examples={"note": ("With a note", {"note": "Charger is being replaced"}), "none": ("Without a note", {})},
+    ),
+    answers={200: "Acknowledged, until it is resolved", 409: "The alert is resolved"},
+)
+def acknowledge_alert(alert_id: SerialId, body: Mapping[str, Any]) -> Alert:
+    """Acknowledged again, the alert stays as it is, except for a given note."""
     with database() as connection:
-        _known(alerts.get_alert(connection, number))
-        alert = _known(alerts.acknowledge_alert(connection, number, given["note"]))
+        _found(alerts.get_alert(connection, alert_id))
+        alert = _found(alerts.acknowledge_alert(connection, alert_id, body["note"], now=request_time()))
     if alert.state == RESOLVED:
         raise ApiError(409, "This alert is resolved")
-    return json_response(alert)
+    return alert
 
 
-def _number(alert_id: str) -> int:
-    if alert_id.isascii() and alert_id.isdigit() and len(alert_id) <= 19 and int(alert_id) <= MAX_ID:
-        return int(alert_id)
-    raise _not_found()
-
-
-def _not_found() -> ApiError:
-    return ApiError(404, "Alert not found")
-
-
-def _known(alert: Alert | None) -> Alert:
+def _found(alert: Alert | None) -> Alert:
+    """The alert. Raises ApiError 404 if there is none, 403 if the key is bound to other devices."""
     if alert is None:
-        raise _not_found()
+        raise not_found("alert")
     require_devices(alert.device_id)
     return alert
