@@ -129,8 +129,8 @@ class Settings:
     log_level: str = choice("DEBUG", "INFO", "WARNING", "ERROR", default="INFO", help=
         "least level that is logged; the line of a request is `INFO`")
     log_requests: str = choice("all", "errors", help=
-        "which requests are logged: all (15 µs each, [security.md](security.md#logs)), or those answered 400 and "
-        "above. `make up` sets `errors`")
+        "which requests are logged: all (15 µs each, [operations.md](operations.md#logs)), or those answered 400 "
+        "and above. `make up` sets `errors`")
 
     cors_origins: str = text(
         "", "`https://a.example,https://b.example`", matches=_are_origins, section="Browsers",

@@ -1,4 +1,4 @@
-"""deploy/prometheus, deploy/grafana and docs/operations.md speak of figures that exist, and of all of them."""
+"""deploy/prometheus, deploy/grafana and docs/operations.md name metrics and log events that exist, and all of them."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.observability.exposition import role_registry
 from tests import ROOT
 from tests.rollups import start_watermark
-from workers import metrics as _workers_metrics  # noqa: F401 - so that its figures are there
+from workers import metrics as _workers_metrics  # noqa: F401 - registers its metrics
 
 RULES = ROOT / "deploy/prometheus/rules.yml"
 CONFIG = ROOT / "deploy/prometheus/prometheus.yml"
@@ -26,7 +26,7 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs 
 
 @pytest.fixture
 def families(client, database) -> dict:
-    """What web and worker show, by name. In one process here, as they share their definitions."""
+    """The metrics of web and worker by name, from this process, which registers both."""
     from prometheus_client import generate_latest
 
     start_watermark(database, datetime.now(UTC))
@@ -36,7 +36,7 @@ def families(client, database) -> dict:
 
 
 def names_of(family) -> set[str]:
-    """As queries name it: a histogram by its series, a counter with its _total."""
+    """Its names in queries: a histogram has several series, a counter ends with _total."""
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
     return {family.name + suffix for suffix in suffixes}
 
@@ -49,7 +49,7 @@ def panels() -> list[dict]:
     return json.loads(DASHBOARD.read_text())["panels"]
 
 
-def test_rules_and_dashboard_ask_for_what_exists(families):
+def test_rules_and_dashboard_use_metrics_that_exist(families):
     exist = set().union(*map(names_of, families.values()))
     asked = [rule["expr"] for rule in rules()] + [t["expr"] for panel in panels() for t in panel["targets"]]
     assert len(asked) > 40
@@ -59,7 +59,7 @@ def test_rules_and_dashboard_ask_for_what_exists(families):
         assert names or "up{" in expression
 
 
-def test_labels_that_are_asked_for_exist(families):
+def test_rules_and_dashboard_use_labels_that_exist(families):
     labels = {"le", "job", "instance", "severity"}
     for family in families.values():
         labels |= {label for sample in family.samples for label in sample.labels}
@@ -69,7 +69,7 @@ def test_labels_that_are_asked_for_exist(families):
         assert set(re.findall(r"[{,]\s*([a-z_]+)\s*[=!]", expression)) <= labels, expression
 
 
-def test_reasons_that_are_asked_for_exist(families):
+def test_reasons_of_refusals_exist_and_are_documented(families):
     reasons = {sample.labels["reason"] for sample in families["energy_requests_refused"].samples}
     for rule in rules():
         for asked in re.findall(r'reason=~"([^"]+)"', rule["expr"]):
@@ -78,30 +78,37 @@ def test_reasons_that_are_asked_for_exist(families):
         assert f"`{reason}`" in DOCUMENT
 
 
-def test_every_figure_is_documented_and_every_documented_one_exists(families):
-    documented = set(re.findall(r"^\| `(energy_[a-z_]+)", DOCUMENT, re.MULTILINE))
+def test_every_metric_is_documented_and_every_documented_one_exists(families):
+    documented = set(re.findall(r"^- `(energy_[a-z_]+)", DOCUMENT, re.MULTILINE))
     shown = {name + ("_total" if family.type == "counter" else "") for name, family in families.items()}
     assert documented == shown
 
 
 def test_labels_are_documented_as_they_are(families):
-    for name, labels in re.findall(r"^\| `(energy_[a-z_]+)\{([a-z,]+)\}`", DOCUMENT, re.MULTILINE):
+    for name, labels in re.findall(r"^- `(energy_[a-z_]+)\{([a-z,]+)\}`", DOCUMENT, re.MULTILINE):
         family = families[name.removesuffix("_total")]
         assert {label for sample in family.samples for label in sample.labels} - {"le"} == set(labels.split(","))
 
 
-def test_every_alert_says_what_to_do():
-    told = re.findall(
-        r"^\| `([A-Z]\w+)` \| .+ \| .+ \|$", DOCUMENT.split("## At three in the morning")[1], re.MULTILINE
-    )
-    alerts = [rule["alert"] for rule in rules()]
-    assert sorted(told) == sorted(alerts)
-    for alert in set(alerts) - {"WebDown", "WorkersDown", "TasksFailing"}:
-        assert f"`{alert}`" in DOCUMENT.split("## At three in the morning")[0], alert
+def test_every_alarm_is_explained_and_every_explained_one_exists():
+    metrics, alarms = DOCUMENT.split("## When an alarm rings")
+    names = [rule["alert"] for rule in rules()]
+    assert sorted(re.findall(r"^- `([A-Z]\w+)`: ", alarms, re.MULTILINE)) == sorted(names)
+    for name in set(names) - {"WebDown", "WorkersDown"}:
+        assert f"`{name}`" in metrics, name
     assert all({"severity"} == set(rule["labels"]) and rule["annotations"]["summary"] for rule in rules())
 
 
-def test_prometheus_asks_the_services_of_the_compose_file():
+def test_every_log_event_is_documented_and_every_documented_one_exists():
+    code = "".join(path.read_text() for room in ("models", "webapp", "workers") for path in (ROOT / room).rglob("*.py"))
+    events = set(re.findall(r'\blog\.\w+\(\s*"(\w+)"', code))
+    assert len(events) > 20
+    section = DOCUMENT.split("## Logs")[1]
+    heads = " ".join(re.findall(r"^- (.+?): ", section, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", heads)) == events
+
+
+def test_prometheus_scrapes_the_services_of_the_compose_file():
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in yaml.safe_load(CONFIG.read_text())["scrape_configs"]}
     assert {name: job["names"] for name, job in jobs.items()} == {"web": ["web"], "worker": ["worker"]}
@@ -111,7 +118,7 @@ def test_prometheus_asks_the_services_of_the_compose_file():
     assert asked <= set(jobs)
 
 
-def test_grafana_asks_the_prometheus_of_the_compose_file():
+def test_grafana_reads_the_prometheus_of_the_compose_file():
     source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
     (source,) = source["datasources"]
     assert source["url"] == "http://prometheus:9090"
@@ -122,14 +129,14 @@ def test_grafana_asks_the_prometheus_of_the_compose_file():
 
 
 @needs_promtool
-def test_promtool_takes_rules_and_configuration():
+def test_promtool_accepts_rules_and_configuration():
     for command in (["rules", RULES], ["config", "--syntax-only", CONFIG]):
         done = subprocess.run(["promtool", "check", *map(str, command)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool
-def test_promtool_takes_every_query_of_the_dashboard(tmp_path):
+def test_promtool_accepts_every_query_of_the_dashboard(tmp_path):
     queries = [t["expr"].replace("$__rate_interval", "1m") for panel in panels() for t in panel["targets"]]
     recorded = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries)]
     file = tmp_path / "panels.yml"

@@ -21,7 +21,7 @@ def test_variables_that_the_page_adds_are_read_somewhere():
     code = "".join(
         path.read_text() for room in ("webapp", "models", "loadtool") for path in (ROOT / room).rglob("*.py")
     )
-    added = re.findall(r"^\| `([A-Z_]+)` \|", settings_page.OTHERS, re.MULTILINE)
+    added = re.findall(r"^- `([A-Z_]+)`", settings_page.OTHERS, re.MULTILINE)
     assert len(added) == 3
     for name in added:
         assert f'"{name}"' in code
