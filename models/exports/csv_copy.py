@@ -1,8 +1,7 @@
-"""Readings out of history, as many as there are: one COPY, in constant memory, as fast as Postgres writes it.
+"""Export of history as CSV: one COPY, in constant memory, as fast as Postgres writes it.
 
-An export shows history as it stood when it began: what is stored meanwhile is not in it. It has every submission,
-repeats and corrections too, in an order that is free: day by day (UTC), and within a day as the readings were
-stored; of devices that are named, device by device in the order of time.
+An export is a snapshot of history at its start. It holds every submission, repeats and corrections too. Their order is
+the one that needs no sort: by day (UTC), and within a day as they were stored; with named devices, by device and time.
 """
 
 from collections.abc import Generator, Iterator
@@ -24,19 +23,19 @@ from models.settings import Settings
 from models.sql import one, render, where
 
 BLOCK_BYTES = 256 * 1024
-# A backend whose statement should have ended so long ago is terminated.
+# A backend is terminated this long after its statement should have ended.
 PATIENCE_SECONDS = 5
 _ROLE = "export"
 _APPLICATION = f"energy-{_ROLE}"
-# Fixed width, to the microsecond, and faster than what can be made of the text of a time. The session is in UTC.
+# A format for to_char: fixed width, to the microsecond, faster than editing a time's text. The session is in UTC.
 _RFC3339 = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
-# One process and no scan that joins another's half-way: the order is that of the table, and ingest keeps its cores.
+# Scans start at the beginning of the table, which keeps its order, and use one process, which leaves cores to ingest.
 _SESSION = "-c synchronize_seqscans=off -c max_parallel_workers_per_gather=0 -c default_transaction_read_only=on"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Readings of a kind with start <= timestamp < end: of these devices, or without any of all that are bound."""
+    """Readings of a kind with start <= timestamp < end: of `device_ids`, or if empty of all within the binding."""
 
     kind: Kind
     start: datetime
@@ -46,20 +45,20 @@ class Selection:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the HTTP contract, in the order of the columns."""
+        """Names of the columns in the export, as in the HTTP contract."""
         return (self.kind.device_field, "timestamp", "receivedAt", *self.kind.value_fields)
 
 
 @contextmanager
 def export_connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A connection of its own: an export may last for an hour, and the pool is for short questions.
+    """A connection outside the pool, which is for short queries: an export may take an hour.
 
-    Whatever happens, it is over EXPORT_SECONDS from now. Raises psycopg.OperationalError.
+    It is closed EXPORT_SECONDS from now at the latest. Raises psycopg.OperationalError.
     """
     options = connection_options(_ROLE, settings.export_seconds)
     options["options"] += f" {_SESSION}"
     with psycopg.connect(settings.database_url, **options) as connection:
-        # A backend that waits for its client to read heeds no statement_timeout, and no cancel: only its termination.
+        # While a backend waits for its client to read, neither statement_timeout nor a cancel ends it.
         pid = connection.info.backend_pid
         watchdog = Timer(settings.export_seconds + PATIENCE_SECONDS, _terminate, [settings, pid])
         watchdog.daemon = True
