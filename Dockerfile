@@ -1,6 +1,6 @@
-# One image for web, worker, beat and migrations; docker-compose.yml says which of them a container is.
+# One image for web, worker, beat and migrations; docker-compose.yml has the command of each.
 
-# The dependencies, from wheels alone: no compiler is needed, so none can be left over.
+# The dependencies, from wheels only: the image needs no compiler.
 FROM python:3.12-slim AS build
 COPY requirements.txt .
 RUN python -m venv --without-pip /opt/venv \
@@ -8,14 +8,14 @@ RUN python -m venv --without-pip /opt/venv \
         --only-binary :all: --requirement requirements.txt
 
 FROM python:3.12-slim
-# A number, so that an orchestrator can tell that it is not root.
+# A fixed number, so that an orchestrator can check that it is not root.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy
 ENV PATH=/app/bin:/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 COPY --from=build /opt/venv /opt/venv
-# Only what runs; owned by root, so that the service can't change its own code.
+# Only what runs, owned by root: the service can't change its own code.
 COPY alembic.ini celeryconfig.py ./
 COPY deploy/health.py deploy/
 COPY deploy/energy bin/
@@ -26,6 +26,6 @@ COPY webapp webapp
 COPY loadtool loadtool
 USER 10001
 EXPOSE 8000
-# Without a command: the web, in one process. docker-compose.yml has the flags of a deployment.
+# The default is the web in one process; docker-compose.yml has the flags of a deployment.
 CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--factory", "--no-ws", \
      "--http", "1", "--log-config", "webapp/granian_logs.json", "webapp:create_app"]

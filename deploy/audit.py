@@ -1,7 +1,7 @@
 """`make audit`: asks pip-audit whether a package of this environment has a known vulnerability.
 
-Exit status 1 where one has. Where the advisories are out of reach it says `audit: skipped` with the reason: a
-package that nobody could be asked about has not passed.
+Exit status 1 if one has. If the advisories are unavailable it prints `audit: skipped` and the reason, which is not a
+pass.
 """
 
 import json
@@ -12,26 +12,26 @@ COMMAND = [sys.executable, "-m", "pip_audit", "--local", "--format=json", "--pro
 
 
 def main() -> int:
-    found = subprocess.run(COMMAND, capture_output=True, text=True)  # noqa: S603 - a constant
+    done = subprocess.run(COMMAND, capture_output=True, text=True)  # noqa: S603 - a constant
     try:
-        packages = json.loads(found.stdout)["dependencies"]
+        packages = json.loads(done.stdout)["dependencies"]
     except ValueError:
-        last = (found.stderr.strip() or "it printed nothing").splitlines()[-1]
-        print(f"audit: skipped: pip-audit got no advisories: {last}")
+        reason = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
+        print(f"audit: skipped: pip-audit got no advisories: {reason}")
         return 0
-    asked = [package for package in packages if "skip_reason" not in package]
-    vulnerable = [package for package in asked if package["vulns"]]
+    checked = [package for package in packages if "skip_reason" not in package]
+    vulnerable = [package for package in checked if package["vulns"]]
     for package in vulnerable:
         for advisory in package["vulns"]:
-            mended = ", ".join(advisory["fix_versions"]) or "no version yet"
-            print(f"audit: {package['name']} {package['version']}: {advisory['id']}, mended in {mended}")
-    if not asked:
-        print(f"audit: skipped: the advisory service knows none of {len(packages)} packages; is it within reach?")
+            fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
+            print(f"audit: {package['name']} {package['version']}: {advisory['id']}, fixed in {fixed}")
+    if not checked:
+        print(f"audit: skipped: the advisory service knows none of {len(packages)} packages; is it reachable?")
     else:
-        print(f"audit: {len(vulnerable)} of {len(asked)} packages have a known vulnerability")
+        print(f"audit: {len(vulnerable)} of {len(checked)} packages have a known vulnerability")
         for package in packages:
             if "skip_reason" in package:
-                print(f"audit: not asked about {package['name']}: {package['skip_reason']}")
+                print(f"audit: not checked: {package['name']}: {package['skip_reason']}")
     return 1 if vulnerable else 0
 
 
