@@ -54,10 +54,10 @@ def store_dead_letters(connection: psycopg.Connection, letters: Iterable[DeadLet
     )
 
 
-def count_for_entry(connection: psycopg.Connection, shard: int, entry_id: EntryId) -> tuple[int, bool]:
-    """Dead letters of one entry that were not replayed, and whether that is all it held. By dead_letters_receipt."""
+def count_for_entry(connection: psycopg.Connection, shard: int, entry_id: EntryId) -> tuple[int, int]:
+    """Dead letters of one entry that were not replayed, and the readings that the entry held."""
     return connection.execute(
-        """select count(*), coalesce(count(*) >= max(entry_readings), false) from dead_letters
+        """select count(*), coalesce(max(entry_readings), 0) from dead_letters
            where shard = %s and entry_id = %s and replayed_at is null""",
         [shard, str(entry_id)],
     ).fetchone()

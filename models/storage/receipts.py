@@ -1,4 +1,6 @@
-"""What became of what one request put into the stream."""
+"""What became of the entry that a receipt names."""
+
+from typing import Literal, NamedTuple
 
 import psycopg
 import redis
@@ -9,24 +11,29 @@ from models.stream.entry_ids import EntryId
 from models.stream.telemetry import TelemetryStream
 
 
-def entry_state(
-    connection: psycopg.Connection, stream: TelemetryStream, shard: int, entry_id: EntryId
-) -> tuple[str, int] | None:
-    """("pending" | "stored" | "dead-lettered" | "partly-dead-lettered", dead letters); None: no such entry.
+class EntryState(NamedTuple):
+    state: Literal["pending", "stored", "dead-lettered", "partly-dead-lettered"]
+    dead_letters: int
 
-    The stream is asked before the table: an entry moves from the one to the other and never back.
-    Raises redis.RedisError where only the stream could tell, and it is away.
+
+def get_entry_state(
+    connection: psycopg.Connection, stream: TelemetryStream, shard: int, entry_id: EntryId
+) -> EntryState | None:
+    """None: there is no such entry.
+
+    The stream is read before the table, because an entry moves from the one to the other and never back.
+    Raises redis.RedisError if Redis is unavailable and Postgres does not have the entry.
     """
-    away = None
+    error = None
     try:
         pending = stream.contains(shard, entry_id)
-    except redis.RedisError as error:
-        away, pending = error, False
+    except redis.RedisError as unavailable:
+        error, pending = unavailable, False
     if not stored_entries(connection, shard, [entry_id]):
-        if away:
-            raise away
-        return ("pending", 0) if pending else None
-    dead, all_dead = count_for_entry(connection, shard, entry_id)
+        if error:
+            raise error
+        return EntryState("pending", 0) if pending else None
+    dead, readings = count_for_entry(connection, shard, entry_id)
     if not dead:
-        return "stored", 0
-    return ("dead-lettered" if all_dead else "partly-dead-lettered"), dead
+        return EntryState("stored", 0)
+    return EntryState("dead-lettered" if dead >= readings else "partly-dead-lettered", dead)

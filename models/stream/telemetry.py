@@ -6,6 +6,7 @@ then removed by `trim`. Nothing else removes an entry. The keys are in models/st
 """
 
 from typing import NamedTuple
+from zlib import crc32
 
 import redis
 
@@ -48,16 +49,20 @@ class TelemetryStream:
 
     # ── The web's end ────────────────────────────────────────────────────────────────────────────────────────
 
-    def append(self, payload: bytes, shard: int | None = None, conditions: Conditions | None = None) -> Appended:
-        """Puts one entry into the stream, or says why not; into any shard, where none is named.
+    def append(self, payload: bytes, owner: str | None = None, conditions: Conditions | None = None) -> Appended:
+        """Appends one entry; returns once Redis has it on disk.
 
-        The conditions' token makes the append happen once however often it is asked for within its time to live; a
-        repeat returns the first entry and the first answer. Its charge is taken from the owner's allowance, by the
-        first append under a token alone. Conditions need their shard: what they name is there.
-        Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused (nothing was taken) or OutcomeUnknown.
-        If the process dies here, the entry is in the stream once or not at all.
+        Entries of one owner go to one shard, which keeps the tokens and the allowance of that owner; without an owner
+        any shard is used. Conditions need an owner. Their token makes the append happen once within its time to live:
+        a repeat returns the first entry and the first answer, and is not charged.
+        Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused (nothing was appended) or OutcomeUnknown.
+        If the process ends here, the entry is in the stream once or not at all.
         """
+        shard = None if owner is None else self.shard_of(owner)
         return self._appender.append(Append(payload, shard, conditions))
+
+    def shard_of(self, owner: str) -> int:
+        return crc32(owner.encode()) % self.shards
 
     # ── The drain's end ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -127,16 +127,16 @@ def test_an_allowance_refills_with_time(resources, broker):
     stream = TelemetryStream(resources.settings)
     limit = Limit(per_second=2.0, burst=10)
     charge = Charge("owner", limit, readings=10)
-    assert stream.append(b"x", 0, Conditions(charge=charge)).allowance.remaining == 0
+    assert stream.append(b"x", "owner", Conditions(charge=charge)).allowance.remaining == 0
     with pytest.raises(LimitReached) as refused:
-        stream.append(b"x", 0, Conditions(charge=charge))
+        stream.append(b"x", "owner", Conditions(charge=charge))
     assert refused.value.allowance.wait_seconds == 1
     key = "telemetry:{0}:allowance:owner"
     full_at = float(broker.get(key))
     assert 0 < broker.pttl(key) <= 5_001
     broker.set(key, full_at - 3_000)  # three seconds: six readings
     assert 6 <= 10 - (full_at - 3_000 - _now_ms(broker)) / 500 <= 10
-    again = stream.append(b"x", 0, Conditions(charge=Charge("owner", limit, readings=1)))
+    again = stream.append(b"x", "owner", Conditions(charge=Charge("owner", limit, readings=1)))
     assert again.allowance.remaining >= 5
     stream.close()
 
@@ -160,7 +160,7 @@ def test_remaining_reset_and_wait_of_an_allowance():
 
 def test_an_append_without_a_limit_touches_no_allowance(resources, broker):
     stream = TelemetryStream(resources.settings)
-    stream.append(b"x", 0)
+    stream.append(b"x", "owner")
     assert not broker.keys("*allowance*")
     stream.close()
 

@@ -10,6 +10,7 @@ from models.readings import Entry, MeterReading, encode_entry
 from workers.drain import drain_batch
 
 READINGS = 100_000
+OWNER = "one shard"
 READINGS_AN_ENTRY = 500
 GOOD_IN_A_POISON = 10_000
 POISON = 999.5  # V
@@ -47,10 +48,10 @@ def _drain(resources, database, *, poisoned: bool) -> float:
             MeterReading(f"M-{n % 1000}", now - n, 1.0, POISON if bad else 230.0)
             for n, bad in zip(numbers, is_poison, strict=True)
         ]
-        resources.stream.append(encode_entry(Entry(readings, [])), 0)
-    before = _processor_seconds(database)
-    while resources.stream.backlog(0):
-        drain_batch(resources, 0)
+        resources.stream.append(encode_entry(Entry(readings, [])), OWNER)
+    shard, before = resources.stream.shard_of(OWNER), _processor_seconds(database)
+    while resources.stream.backlog(shard):
+        drain_batch(resources, shard)
     return _processor_seconds(database) - before
 
 

@@ -1,4 +1,4 @@
-"""One contract, two engines: what the fast decoder takes, the marshmallow schemas take too, with the same values."""
+"""One contract, two decoders: what the fast decoder accepts, the schemas accept too, with the same values."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.readings import METER, VEHICLE
 from webapp.http.fields import EARLIEST
 from webapp.ingest.decoding import Bounds, _decode_row_by_row, decode, decode_fast
 
 BOUNDS = Bounds(EARLIEST, datetime(2030, 1, 1, tzinfo=UTC))
 LIMITS = {"bounds": BOUNDS, "max_readings": 10_000}
 
-METER = {"meterId": "M1", "kwhConsumedAc": 1.5, "voltage": 230, "timestamp": "2026-02-10T10:30:00Z"}
-VEHICLE = {
+METER_ROW = {"meterId": "M1", "kwhConsumedAc": 1.5, "voltage": 230, "timestamp": "2026-02-10T10:30:00Z"}
+VEHICLE_ROW = {
     "vehicleId": "V1",
     "kwhDeliveredDc": 1.2,
     "batteryTemp": -5.5,
@@ -63,18 +64,18 @@ readings = st.fixed_dictionaries(
     },
 )
 nearly_good = st.builds(
-    lambda base, changes: {**base, **changes}, st.sampled_from([METER, VEHICLE]), readings
+    lambda base, changes: {**base, **changes}, st.sampled_from([METER_ROW, VEHICLE_ROW]), readings
 ) | st.builds(
     lambda base, key, value: {**base, key: value},
-    st.sampled_from([METER, VEHICLE]),
-    st.sampled_from(sorted({*METER, *VEHICLE})),
+    st.sampled_from([METER_ROW, VEHICLE_ROW]),
+    st.sampled_from(sorted({*METER_ROW, *VEHICLE_ROW})),
     numbers | timestamps | ids | junk,
 )
 
 
 @settings(max_examples=1500)
-@given(rows=st.lists(readings | nearly_good, min_size=1, max_size=3), kind=st.sampled_from([None, "meter", "vehicle"]))
-def test_both_engines_take_the_same_readings_with_the_same_values(rows, kind):
+@given(rows=st.lists(readings | nearly_good, min_size=1, max_size=3), kind=st.sampled_from([None, METER, VEHICLE]))
+def test_both_decoders_accept_the_same_readings_with_the_same_values(rows, kind):
     body = json.dumps(rows).encode()
     fast = decode_fast(body, kind, False, BOUNDS, 10_000)
     thorough = _decode_row_by_row(body, kind, False, BOUNDS, 10_000)
@@ -85,9 +86,9 @@ def test_both_engines_take_the_same_readings_with_the_same_values(rows, kind):
 
 
 @given(values=st.lists(st.floats(0, 1000), min_size=1, max_size=5))
-def test_plainly_good_readings_take_the_fast_engine(values):
-    rows = [{**METER, "voltage": value} for value in values]
-    assert decode_fast(json.dumps(rows).encode(), "meter", False, BOUNDS, 10_000) is not None
+def test_valid_readings_are_decoded_fast(values):
+    rows = [{**METER_ROW, "voltage": value} for value in values]
+    assert decode_fast(json.dumps(rows).encode(), METER, False, BOUNDS, 10_000) is not None
 
 
 def one(reading: dict, kind=None):
@@ -97,7 +98,7 @@ def one(reading: dict, kind=None):
 @pytest.mark.parametrize("number", ['"3.14"', "true", "null", "NaN", "Infinity", "-1", "1e400", "1" + "0" * 400, "[]"])
 @pytest.mark.parametrize("field", ["kwhConsumedAc", "voltage"])
 def test_a_number_is_a_finite_json_number_in_its_bounds(field, number):
-    body = json.dumps({**METER, field: 7777.5}).replace("7777.5", number).encode()
+    body = json.dumps({**METER_ROW, field: 7777.5}).replace("7777.5", number).encode()
     decoded = decode(body, kind=None, ndjson=False, **LIMITS)
     assert decoded.accepted == 0
     assert list(decoded.errors[0]["errors"]) == [field]
@@ -105,25 +106,25 @@ def test_a_number_is_a_finite_json_number_in_its_bounds(field, number):
 
 @pytest.mark.parametrize("number", ["100.1", "-1", "NaN", '"50"', "true"])
 def test_a_state_of_charge_is_a_percentage(number):
-    body = json.dumps({**VEHICLE, "soc": 7777.5}).replace("7777.5", number).encode()
+    body = json.dumps({**VEHICLE_ROW, "soc": 7777.5}).replace("7777.5", number).encode()
     assert list(decode(body, kind=None, ndjson=False, **LIMITS).errors[0]["errors"]) == ["soc"]
 
 
 def test_a_missing_state_of_charge_is_unknown_not_zero():
-    without = {name: value for name, value in VEHICLE.items() if name != "soc"}
+    without = {name: value for name, value in VEHICLE_ROW.items() if name != "soc"}
     assert one(without).vehicles[0][4] is None
-    assert one({**VEHICLE, "soc": None}).vehicles[0][4] is None
-    assert one({**VEHICLE, "soc": 0}).vehicles[0][4] == 0.0
+    assert one({**VEHICLE_ROW, "soc": None}).vehicles[0][4] is None
+    assert one({**VEHICLE_ROW, "soc": 0}).vehicles[0][4] == 0.0
 
 
 @pytest.mark.parametrize("device", ["", "x" * 65, "a b", "a/b", "ä", "M1\n", "M1\x00", 7, None])
 def test_a_device_id_is_short_and_plain(device):
-    assert list(one({**METER, "meterId": device}).errors[0]["errors"]) == ["meterId"]
+    assert list(one({**METER_ROW, "meterId": device}).errors[0]["errors"]) == ["meterId"]
 
 
 @pytest.mark.parametrize("device", ["x" * 64, "0b1c6f0e-7d3a-4a57-8f55-1f9f6d2f9f10", "a.b_c:d-e", "1"])
 def test_uuids_and_short_names_are_device_ids(device):
-    assert one({**METER, "meterId": device}).meters[0][0] == device
+    assert one({**METER_ROW, "meterId": device}).meters[0][0] == device
 
 
 @pytest.mark.parametrize(
@@ -131,18 +132,18 @@ def test_uuids_and_short_names_are_device_ids(device):
     ["2026-02-10T10:30:00", "yesterday", "", 1770719400, None, "1999-12-31T23:59:59Z", "2030-01-01T00:00:01Z"],
 )
 def test_a_timestamp_has_a_zone_and_lies_in_bounds(timestamp):
-    assert list(one({**METER, "timestamp": timestamp}).errors[0]["errors"]) == ["timestamp"]
+    assert list(one({**METER_ROW, "timestamp": timestamp}).errors[0]["errors"]) == ["timestamp"]
 
 
 def test_a_timestamp_is_utc_inside_whatever_its_zone():
-    utc = one({**METER, "timestamp": "2026-02-10T10:30:00Z"}).meters[0][1]
+    utc = one({**METER_ROW, "timestamp": "2026-02-10T10:30:00Z"}).meters[0][1]
     for same in ("2026-02-10T11:30:00+01:00", "2026-02-10T11:30:00+0100", "20260210T103000Z", "2026-02-10T10:30Z"):
-        assert one({**METER, "timestamp": same}).meters[0][1] == utc
+        assert one({**METER_ROW, "timestamp": same}).meters[0][1] == utc
 
 
 def test_the_clock_of_a_device_may_be_a_little_ahead():
     bounds = Bounds(EARLIEST, datetime(2026, 2, 10, 10, 40, tzinfo=UTC))
-    body = json.dumps(METER).encode()
+    body = json.dumps(METER_ROW).encode()
     assert decode(body, kind=None, ndjson=False, bounds=bounds, max_readings=1).accepted == 1
     behind = Bounds(EARLIEST, bounds.latest - timedelta(minutes=11))
     assert decode(body, kind=None, ndjson=False, bounds=behind, max_readings=1).rejected == 1
@@ -151,11 +152,11 @@ def test_the_clock_of_a_device_may_be_a_little_ahead():
 @pytest.mark.parametrize(
     ("reading", "kind"),
     [
-        ({**METER, **VEHICLE}, None),
+        ({**METER_ROW, **VEHICLE_ROW}, None),
         ({"voltage": 1}, None),
-        ({**METER, "type": "truck"}, None),
-        ({**METER, "type": "vehicle"}, "meter"),
-        ({**METER, "type": 5}, None),
+        ({**METER_ROW, "type": "truck"}, None),
+        ({**METER_ROW, "type": "vehicle"}, METER),
+        ({**METER_ROW, "type": 5}, None),
     ],
 )
 def test_the_kind_must_be_plain(reading, kind):
@@ -163,11 +164,11 @@ def test_the_kind_must_be_plain(reading, kind):
 
 
 def test_the_kind_may_be_told_in_any_letter_case_or_by_the_path_or_by_the_id():
-    assert len(one({**METER, "type": "METER"}).meters) == 1
-    assert len(one({**METER, **VEHICLE, "type": "Vehicle"}).vehicles) == 1
-    assert len(one({**METER, **VEHICLE}, "meter").meters) == 1
-    assert len(one(VEHICLE).vehicles) == 1
+    assert len(one({**METER_ROW, "type": "METER"}).meters) == 1
+    assert len(one({**METER_ROW, **VEHICLE_ROW, "type": "Vehicle"}).vehicles) == 1
+    assert len(one({**METER_ROW, **VEHICLE_ROW}, METER).meters) == 1
+    assert len(one(VEHICLE_ROW).vehicles) == 1
 
 
 def test_unknown_fields_are_ignored():
-    assert one({**METER, "firmware": {"build": [1, 2]}, "soc": "wrong for a vehicle, no matter here"}).accepted == 1
+    assert one({**METER_ROW, "firmware": {"build": [1, 2]}, "soc": "wrong for a vehicle, no matter here"}).accepted == 1

@@ -25,6 +25,9 @@ from models.stream.entry_ids import EntryId, parse_receipt, receipt, received_at
 from models.stream.pending import Append, Group
 from models.stream.telemetry import TelemetryStream
 
+# Of two shards, the one to which the entries of an owner go.
+OWNERS = {0: "4", 1: "0"}
+
 
 @pytest.fixture
 def stream(resources, broker):
@@ -35,8 +38,8 @@ def stream(resources, broker):
 
 
 def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
-    first = stream.append(b"one", shard=0)
-    second = stream.append(b"two", shard=0)
+    first = stream.append(b"one", owner=OWNERS[0])
+    second = stream.append(b"two", owner=OWNERS[0])
     assert (first.was_empty, second.was_empty) == (True, False)
     assert [(id_, fields[b"v1"]) for id_, fields in stream.read_after(0, EntryId(0, 0), 10)] == [
         (first.entry_id, b"one"),
@@ -50,7 +53,7 @@ def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
 
 
 def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
-    first, second = stream.append(b"one", shard=0).entry_id, stream.append(b"two", shard=0).entry_id
+    first, second = stream.append(b"one", owner=OWNERS[0]).entry_id, stream.append(b"two", owner=OWNERS[0]).entry_id
     stream.trim(0, first, replaces=EntryId(0, 0))
     stream.trim(0, second, replaces=first)
     stream.trim(0, first, replaces=EntryId(0, 0))
@@ -60,38 +63,38 @@ def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
 def test_the_bound_of_the_backlog_is_kept(stream, resources):
     bounded = TelemetryStream(replace(resources.settings, stream_max_entries=6))
     for _ in range(3):
-        bounded.append(b"x", shard=0)
+        bounded.append(b"x", owner=OWNERS[0])
     with pytest.raises(BacklogFull):
-        bounded.append(b"x", shard=0)
-    bounded.append(b"x", shard=1)
+        bounded.append(b"x", owner=OWNERS[0])
+    bounded.append(b"x", owner=OWNERS[1])
     assert (bounded.backlog(0), bounded.backlog(1)) == (3, 1)
 
 
 def test_a_token_makes_an_append_happen_once(stream):
     once = Conditions("key:1", 60, "f", b"the answer, with blanks")
-    first = stream.append(b"x", 0, once)
-    again = stream.append(b"x", 0, replace(once, answer=b"another answer"))
+    first = stream.append(b"x", OWNERS[0], once)
+    again = stream.append(b"x", OWNERS[0], replace(once, answer=b"another answer"))
     assert again == Appended(0, first.entry_id, was_empty=False, replayed=True, answer=b"the answer, with blanks")
     with pytest.raises(TokenReused):
-        stream.append(b"y", 0, replace(once, fingerprint="g"))
+        stream.append(b"y", OWNERS[0], replace(once, fingerprint="g"))
     assert stream.backlog(0) == 1
 
 
 def test_scripts_are_loaded_again_after_redis_forgot_them(stream, broker):
-    stream.append(b"x", shard=0)
+    stream.append(b"x", owner=OWNERS[0])
     broker.script_flush()
-    stream.append(b"x", shard=0)
+    stream.append(b"x", owner=OWNERS[0])
     assert stream.backlog(0) == 2
 
 
 def test_an_append_that_redis_gets_to_too_late_takes_nothing(stream, broker, servers):
     """Redis stands still while the append waits in its socket: the device hears that nothing was taken, and that
     stays true when Redis goes on."""
-    stream.append(b"x", shard=0)
+    stream.append(b"x", owner=OWNERS[0])
     broker.execute_command("CLIENT", "PAUSE", int(PATIENCE_SECONDS * 1000) + 2500)
     started = time.monotonic()
     with pytest.raises((StreamUnreachable, OutcomeUnknown)):
-        stream.append(b"late", shard=0)
+        stream.append(b"late", owner=OWNERS[0])
     assert time.monotonic() - started < PATIENCE_SECONDS + 2
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -108,9 +111,9 @@ def test_an_append_whose_answer_got_lost_is_taken_once(stream, resources, server
     """A proxy cuts the connection after Redis took the append, before its answer arrives."""
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
-    lossy.append(b"before", shard=0)
+    lossy.append(b"before", owner=OWNERS[0])
     proxy.lose_next_answer()
-    appended = lossy.append(b"during", shard=0)
+    appended = lossy.append(b"during", owner=OWNERS[0])
     assert proxy.lost == 1
     assert stream.backlog(0) == 2
     assert stream.contains(0, appended.entry_id)
@@ -121,11 +124,11 @@ def test_an_append_whose_answer_got_lost_is_taken_once(stream, resources, server
 def test_an_append_without_any_answer_is_called_unknown(stream, resources, servers):
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
-    lossy.append(b"before", shard=0)
+    lossy.append(b"before", owner=OWNERS[0])
     proxy.lose_next_answer()
     proxy.refuse_connections()
     with pytest.raises(OutcomeUnknown):
-        lossy.append(b"during", shard=0)
+        lossy.append(b"during", owner=OWNERS[0])
     lossy.close()
 
 
@@ -139,7 +142,7 @@ def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, res
     def send(number: int) -> None:
         payload = str(number).encode()
         conditions = (None, None, Conditions(f"key:{number}", 60), Conditions(charge=charge))[number % 4]
-        told[payload] = lossy.append(payload, conditions and 0, conditions)
+        told[payload] = lossy.append(payload, conditions and OWNERS[0], conditions)
 
     with ThreadPoolExecutor(20) as pool:
         for round_ in range(10):
@@ -182,10 +185,10 @@ def test_ids_go_on_rising_from_where_they_are_told_to(stream, broker):
     future = EntryId(int(time.time() * 1000) + 3_600_000, 7)
     stream.raise_last_id(0, future)
     assert stream.backlog(0) == 0
-    assert stream.append(b"x", shard=0).entry_id > future
-    stream.append(b"x", shard=1)
+    assert stream.append(b"x", owner=OWNERS[0]).entry_id > future
+    stream.append(b"x", owner=OWNERS[1])
     stream.raise_last_id(1, future)
-    assert stream.append(b"x", shard=1).entry_id > future
+    assert stream.append(b"x", owner=OWNERS[1]).entry_id > future
 
 
 @pytest.mark.parametrize("text", ["3-1795218259495-0", "0-1-999"])

@@ -1,4 +1,4 @@
-"""The express way and Flask's view are one endpoint: to the same requests the same answers, counters and log lines."""
+"""The fast door and Flask's view are one endpoint: the same answers, counters and log lines for the same requests."""
 
 import gzip
 import json
@@ -12,8 +12,9 @@ from models.readings import decode_entry
 from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable
 from tests.factories import ago, bearer, meter, vehicle
 from webapp import create_app
-from webapp.http.metrics import READINGS_ACCEPTED, READINGS_REJECTED, REQUEST_SECONDS, REQUESTS_REFUSED
-from webapp.ingest import fast_door as express
+from webapp.http.metrics import REQUEST_SECONDS, REQUESTS_REFUSED
+from webapp.ingest import fast_door
+from webapp.ingest.counters import READINGS_ACCEPTED, READINGS_REJECTED
 from webapp.ingest.views import PATHS
 
 GOOD = {
@@ -79,20 +80,20 @@ def _drained(drain_all):
 
 
 @pytest.fixture
-def ways(client, monkeypatch):
-    """Sends a request as it comes, and then past the express way; returns for both what came of it.
+def doors(client, monkeypatch):
+    """Sends a request to the fast door and then past it; returns both outcomes.
 
-    That is the answer, the counters and the log lines, without what tells one request from the next.
+    An outcome is the answer, the counters and the log lines, without the ids and times of the request.
     """
 
     def send(path="/v1/telemetry", client=client, **options):
         options = {"method": "POST", "content_type": "application/json", "data": BODIES["both"]} | options
         outcomes = []
-        for is_plain in (express._is_plain, lambda _: False):
+        for is_plain in (fast_door._is_plain, lambda _: False):
             lines = []
             log = SimpleNamespace(info=lambda event, lines=lines, **fields: lines.append(fields | {"seconds": 0}))
             with monkeypatch.context() as patch:
-                patch.setattr(express, "_is_plain", is_plain)
+                patch.setattr(fast_door, "_is_plain", is_plain)
                 patch.setattr("webapp.http.request_log.log", log)
                 before = counters()
                 answer = client.open(path, **options)
@@ -112,17 +113,17 @@ def ways(client, monkeypatch):
 
 
 @pytest.fixture
-def taken(monkeypatch):
-    """How many requests the express way answered."""
+def answered(monkeypatch):
+    """How many requests the fast door answered."""
     count = []
-    take = express.Express._take
+    answer_request = fast_door.FastDoor._answer
 
-    def note(self, environ, kind, status):
-        answer = take(self, environ, kind, status)
+    def note(self, environ, path):
+        answer = answer_request(self, environ, path)
         count.append(answer is not None)
         return answer
 
-    monkeypatch.setattr(express.Express, "_take", note)
+    monkeypatch.setattr(fast_door.FastDoor, "_answer", note)
     return lambda: sum(count)
 
 
@@ -144,37 +145,37 @@ def anonymous(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_any_body_has_one_answer(ways, name):
-    express_way, flask = ways(data=BODIES[name])
-    assert express_way == flask
+def test_both_doors_answer_any_body_alike(doors, name):
+    fast, flask = doors(data=BODIES[name])
+    assert fast == flask
     assert len(flask["lines"]) == 1
 
 
 @pytest.mark.parametrize("name", SENDERS)
-def test_any_sender_has_one_answer(ways, name):
-    express_way, flask = ways(**SENDERS[name])
-    assert express_way == flask
+def test_both_doors_answer_any_sender_alike(doors, name):
+    fast, flask = doors(**SENDERS[name])
+    assert fast == flask
 
 
 @pytest.mark.parametrize(("path", "kind", "status"), PATHS)
 @pytest.mark.parametrize("body", ["a meter", "a vehicle", "both", "good and bad"])
-def test_any_path_has_one_answer(ways, path, kind, status, body):
-    express_way, flask = ways(path, data=BODIES[body])
-    assert express_way == flask
+def test_both_doors_answer_any_path_alike(doors, path, kind, status, body):
+    fast, flask = doors(path, data=BODIES[body])
+    assert fast == flask
     fits = kind is None or body == f"a {kind.name}"
     if fits and body != "good and bad":
         assert int(flask["status"][:3]) == status
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_is_plainly_good_goes_the_express_way(client, taken, name):
+def test_valid_readings_are_answered_by_the_fast_door(client, answered, name):
     assert client.post("/v1/telemetry", data=BODIES[name], content_type="application/json").status_code == 202
-    assert taken() == 1
+    assert answered() == 1
 
 
-def test_the_entry_is_the_same(client, resources, broker, monkeypatch):
-    for is_plain in (express._is_plain, lambda _: False):
-        monkeypatch.setattr(express, "_is_plain", is_plain)
+def test_both_doors_append_the_same_entry(client, resources, broker, monkeypatch):
+    for is_plain in (fast_door._is_plain, lambda _: False):
+        monkeypatch.setattr(fast_door, "_is_plain", is_plain)
         client.post("/v1/telemetry", json=[meter(), vehicle()], headers={"X-Request-ID": "same"})
     entries = [
         fields[b"v1"]
@@ -196,7 +197,7 @@ def test_the_entry_is_the_same(client, resources, broker, monkeypatch):
         (ZeroDivisionError(), 500),
     ],
 )
-def test_a_failed_append_is_tried_once_and_has_one_answer(ways, app, monkeypatch, error, status):
+def test_a_failed_append_is_tried_once_and_answered_alike(doors, app, monkeypatch, error, status):
     tries = []
 
     def fail(*_):
@@ -204,13 +205,13 @@ def test_a_failed_append_is_tried_once_and_has_one_answer(ways, app, monkeypatch
         raise error
 
     monkeypatch.setattr(app.extensions["resources"].stream, "append", fail)
-    express_way, flask = ways()
-    assert express_way == flask
+    fast, flask = doors()
+    assert fast == flask
     assert int(flask["status"][:3]) == status
-    assert len(tries) == 2  # one for each way
+    assert len(tries) == 2  # one for each door
 
 
-def test_keys_have_one_answer(ways, new_key, taken):
+def test_both_doors_answer_any_key_alike(doors, new_key, answered):
     senders = {
         "all": new_key("ingest"),
         "admin": new_key("admin"),
@@ -220,32 +221,32 @@ def test_keys_have_one_answer(ways, new_key, taken):
         "limited": new_key("ingest", readings_per_second=0.001, readings_burst=100),
         "none": "nonsense",
     }
-    statuses, by_express = {}, {}
+    statuses, by_fast_door = {}, {}
     for name, text in senders.items():
-        before = taken()
-        express_way, flask = ways(data=BODIES["a meter"], headers=bearer(text))
-        if name != "limited":  # what is left in the bucket differs from one request to the next
-            assert express_way == flask, name
-        statuses[name], by_express[name] = int(flask["status"][:3]), taken() - before
+        before = answered()
+        fast, flask = doors(data=BODIES["a meter"], headers=bearer(text))
+        if name != "limited":  # its remaining allowance differs from one request to the next
+            assert fast == flask, name
+        statuses[name], by_fast_door[name] = int(flask["status"][:3]), answered() - before
     assert statuses == {"all": 202, "admin": 202, "these": 202, "others": 403, "read": 403, "limited": 202, "none": 401}
-    assert by_express == {"all": 1, "admin": 1, "these": 1, "others": 0, "read": 0, "limited": 0, "none": 0}
+    assert by_fast_door == {"all": 1, "admin": 1, "these": 1, "others": 0, "read": 0, "limited": 0, "none": 0}
 
 
-def test_cors_has_one_answer(ways, resources):
+def test_both_doors_answer_any_origin_alike(doors, resources):
     app = create_app(replace(resources.settings, cors_origins="https://fleet.example"))
     for origin in ({}, {"Origin": "https://fleet.example"}, {"Origin": "https://other.example"}):
-        express_way, flask = ways(client=app.test_client(), headers=origin)
-        assert express_way == flask
+        fast, flask = doors(client=app.test_client(), headers=origin)
+        assert fast == flask
         assert ("Vary", "Origin") in flask["headers"]
     app.extensions["resources"].close()
 
 
-def test_the_bounds_of_a_request_have_one_answer(ways, with_settings):
+def test_both_doors_keep_the_bounds_of_a_request(doors, with_settings):
     with_settings(max_batch_readings=1)
-    express_way, flask = ways()
-    assert express_way == flask
+    fast, flask = doors()
+    assert fast == flask
     assert flask["status"].startswith("413")
     with_settings(max_body_bytes=1024)
-    express_way, flask = ways(data=b" " * 1025)
-    assert express_way == flask
+    fast, flask = doors(data=b" " * 1025)
+    assert fast == flask
     assert flask["status"].startswith("413")

@@ -3,7 +3,7 @@
 from flask import Flask, Response, current_app, g, request
 
 from models.access.keys import Key
-from models.access.limits import Allowance, Charge, LimitReached, RequestLimits
+from models.access.limits import Allowance, LimitReached, RequestLimits
 from webapp.http.errors import error_response
 from webapp.http.resources import current_resources
 
@@ -16,11 +16,6 @@ def init_app(app: Flask) -> None:
     app.before_request(_count_request)
     app.after_request(_show_allowance)
     app.register_error_handler(LimitReached, _too_many)
-
-
-def charge_for(key: Key | None, readings: int) -> Charge | None:
-    """The charge of an append with this number of readings; None if the key has no limit."""
-    return Charge(key.owner, key.readings, readings) if key and key.readings else None
 
 
 def note_allowance(allowance: Allowance | None) -> None:

@@ -1,4 +1,4 @@
-"""Counters of requests and readings, summed over the web's live processes. webapp/engine_metrics.py renders them."""
+"""Counters of requests, summed over the web's live processes. webapp/engine_metrics.py renders them."""
 
 import time
 from functools import cache
@@ -36,8 +36,6 @@ PRECISE_REASONS = (
 # A client may send any word as a method; without this list each word would make a series.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-READINGS_ACCEPTED = Counter("energy_readings_accepted_total", "Readings accepted", ["kind"])
-READINGS_REJECTED = Counter("energy_readings_rejected_total", "Readings refused one by one, by reason", ["reason"])
 REQUESTS_REFUSED = Counter("energy_requests_refused_total", "Requests refused as a whole, by reason", ["reason"])
 REQUEST_SECONDS = Histogram(
     "energy_request_seconds",
@@ -46,8 +44,6 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 
-METERS_ACCEPTED, VEHICLES_ACCEPTED = READINGS_ACCEPTED.labels("meter"), READINGS_ACCEPTED.labels("vehicle")
-make_series(READINGS_REJECTED, "validation", "forbidden", "atomic")
 make_series(REQUESTS_REFUSED, *REASONS.values(), *PRECISE_REASONS)
 
 
@@ -55,20 +51,6 @@ def init_app(app: Flask) -> None:
     app.before_request(_start_clock)
     app.after_request(_stop_clock)
     watch_pool(app.extensions["resources"].database)
-
-
-def count_accepted(meters: int, vehicles: int) -> None:
-    """`meters` and `vehicles`: how many readings of each kind were accepted."""
-    if meters:
-        METERS_ACCEPTED.inc(meters)
-    if vehicles:
-        VEHICLES_ACCEPTED.inc(vehicles)
-
-
-def count_rejected(readings: int, reason: str) -> None:
-    """`reason`: validation, forbidden, or atomic (a valid reading of a request that is accepted only as a whole)."""
-    if readings:
-        READINGS_REJECTED.labels(reason).inc(readings)
 
 
 def _start_clock() -> None:

@@ -1,93 +1,93 @@
-"""The express way: what nearly every device sends, answered before Flask is asked.
+"""The fast door of ingest: answers what nearly every device sends before Flask sees it.
 
-It takes a POST of JSON to an ingest path that has nothing special about it: no Idempotency-Key, no query, no
-encoding, no browser, an API key without a limit; and a body in which every reading is plainly good. What it does not
-take it hands on with its body as it came, and Flask's view has the word. Contract, keys, counters, log line and
-errors are the same on both ways; tests/webapp/test_fast_door.py holds the two together over good and bad requests.
+It takes a POST of JSON to an ingest path with an API key without a limit, without an Idempotency-Key, query, encoding
+or Origin, and with valid readings only. Everything else goes on to Flask's view with its body unread.
+tests/webapp/test_fast_door.py holds the two doors together: the same answers, counters and log lines.
 
-Flask's routing, request and response objects cost a request more than all the rest of it: docs/benchmarks.md.
+Flask's routing, request and response objects cost more than the rest of a request: docs/benchmarks.md.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from io import BytesIO
+from typing import NamedTuple
 
 from flask import Flask
 
 from models.access.keyring import KeysUnknown
 from models.access.keys import INGEST, Key
-from models.readings import Entry, encode_entry
+from models.readings import Entry
 from models.settings import Settings
-from models.stream.entry_ids import receipt
 from webapp.http.auth import sent_key
-from webapp.http.metrics import count_accepted, observe_request
+from webapp.http.metrics import observe_request
 from webapp.http.request_log import log_request, name_request
+from webapp.ingest.acceptance import accept
 from webapp.ingest.decoding import Bounds, Decoded, TooManyReadings, covers, decode_fast
-from webapp.ingest.views import PATHS, TRIED
-from workers.doorbell import ring
+from webapp.ingest.views import FAST_DOOR_REFUSAL, PATHS, Path
 
 JSON_TYPES = {"", "application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
 _NOT_PLAIN = ("HTTP_IDEMPOTENCY_KEY", "HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_ORIGIN")
-_WAYS = {path: (kind and kind.name, status) for path, kind, status in PATHS}
+_PATHS = {path.rule: path for path in PATHS}
 _STATUS_LINES = {200: "200 OK", 201: "201 CREATED", 202: "202 ACCEPTED"}
 _BODY = b'{"message":"Data ingested successfully","accepted":%d,"rejected":0,"receipt":"%s"}'
 
 
+class _Answer(NamedTuple):
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 def init_app(app: Flask) -> None:
-    """Before webapp.http.headers, whose headers are on these answers too."""
-    app.wsgi_app = Express(app, app.wsgi_app)
+    """Before webapp.http.headers, which adds its headers to these answers too."""
+    app.wsgi_app = FastDoor(app, app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
 
 
-class Express:
+class FastDoor:
     def __init__(self, app: Flask, serve: Callable):
         self._app, self._serve = app, serve
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
-        way = _WAYS.get(environ["PATH_INFO"])
-        if way and _is_plain(environ):
-            answer = self._take(environ, *way)
-            if answer:
-                status, headers, body = answer
-                start_response(status, headers)
-                return [body]
+        path = _PATHS.get(environ["PATH_INFO"])
+        if path and _is_plain(environ) and (answer := self._answer(environ, path)):
+            start_response(answer.status, answer.headers)
+            return [answer.body]
         return self._serve(environ, start_response)
 
-    def _take(self, environ: dict, kind: str | None, status: int) -> tuple[str, list, bytes] | None:
-        """Status, headers and body of the answer; None where that is for Flask to find."""
+    def _answer(self, environ: dict, path: Path) -> _Answer | None:
+        """None for a request that Flask's view must answer."""
         arrived = time.perf_counter()
         resources = self._app.extensions["resources"]
         settings = resources.settings
         key = None
         if settings.auth != "off" and not (key := self._key(environ)):
             return None
-        decoded = _read(environ, kind, settings)
+        decoded = _read(environ, path, settings)
         if decoded is None or (key and key.binding and not covers(key.binding, decoded)):
             return None
-        name = name_request(environ.get("HTTP_X_REQUEST_ID", ""))
+        request_id = name_request(environ.get("HTTP_X_REQUEST_ID", ""))
         try:
-            appended = resources.stream.append(encode_entry(Entry(decoded.meters, decoded.vehicles, name)))
-        except Exception as error:  # whatever it is, Flask's view has the answer to it
-            environ[TRIED], environ["HTTP_X_REQUEST_ID"] = error, name
+            accepted = accept(resources, Entry(decoded.meters, decoded.vehicles, request_id), key)
+        except Exception as error:  # Flask's error handlers have the answer to it
+            environ[FAST_DOOR_REFUSAL] = decoded, error
+            environ["HTTP_X_REQUEST_ID"] = request_id
             return None
-        if appended.was_empty:
-            ring(appended.shard)
-        count_accepted(len(decoded.meters), len(decoded.vehicles))
-        body = _BODY % (decoded.accepted, receipt(appended.shard, appended.entry_id).encode())
+        body = _BODY % (decoded.accepted, accepted.receipt.encode())
         headers = [
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),
-            ("X-Request-ID", name),
+            ("X-Request-ID", request_id),
         ]
         if settings.allowed_origins:
             headers.append(("Vary", "Origin"))
         seconds = time.perf_counter() - arrived
-        observe_request(environ["PATH_INFO"], "POST", status, seconds)
+        observe_request(path.rule, "POST", path.status, seconds)
         if settings.log_requests == "all":
-            log_request("POST", environ["PATH_INFO"], status, seconds, key.id if key else "", decoded.accepted, 0)
-        return _STATUS_LINES[status], headers, body
+            log_request("POST", path.rule, path.status, seconds, key.id if key else "", decoded.accepted, 0)
+        return _Answer(_STATUS_LINES[path.status], headers, body)
 
     def _key(self, environ: dict) -> Key | None:
-        """The key of a request that it may pass with, unless it has a limit: that is counted on the other way."""
+        """The sender's key, if it may ingest and has no limit: Flask's view shows limits in headers."""
         text = sent_key(environ)
         try:
             key = self._app.extensions["keyring"].find(text) if text else None
@@ -106,8 +106,8 @@ def _is_plain(environ: dict) -> bool:
     )
 
 
-def _read(environ: dict, kind: str | None, settings: Settings) -> Decoded | None:
-    """The readings of the body, None where any is not plainly good. The body stays to be read again."""
+def _read(environ: dict, path: Path, settings: Settings) -> Decoded | None:
+    """The readings of the body, None unless all are valid. The body can be read again."""
     length = int(environ["CONTENT_LENGTH"])
     if length > settings.max_body_bytes:
         return None
@@ -117,7 +117,7 @@ def _read(environ: dict, kind: str | None, settings: Settings) -> Decoded | None
         return None
     try:
         decoded = decode_fast(
-            body, kind, ndjson=False, bounds=Bounds.now(settings), max_readings=settings.max_batch_readings
+            body, path.kind, ndjson=False, bounds=Bounds.now(settings), max_readings=settings.max_batch_readings
         )
     except TooManyReadings:
         return None

@@ -32,7 +32,7 @@ reason; the receipt tells which. After a 503 nothing was taken. After a 504, or 
 
 def operations(settings: Settings) -> Operations:
     for path, kind, status in PATHS:
-        name = kind and kind.name
+        name = kind.name if kind else None
         yield (
             path,
             "post",

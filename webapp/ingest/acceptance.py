@@ -1,0 +1,79 @@
+"""Accepts readings: the core of ingest, between its doors (views.py, fast_door.py) and the stream.
+
+The doors read requests and word answers. Nothing here depends on HTTP or on Flask.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from models.access.keys import Key
+from models.access.limits import Allowance, Charge
+from models.readings import Entry, encode_entry
+from models.resources import Resources
+from models.settings import DIRECT_SHARD
+from models.storage.direct import store_direct
+from models.stream.admission import Conditions, StreamUnreachable
+from models.stream.entry_ids import receipt
+from webapp.ingest.counters import count_accepted
+from workers.doorbell import ring
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Makes a request accepted at most once; a repeat is answered like the first one."""
+
+    key: str  # as the sender named the request
+    fingerprint: str  # of the request; one with the same key and another fingerprint is refused
+    answer: bytes  # kept with the entry
+
+
+class Accepted(NamedTuple):
+    receipt: str
+    allowance: Allowance | None = None  # of the sender, if its key has a limit
+    first_answer: bytes | None = None  # what was kept with the entry, if this request is a repeat
+
+
+def accept(
+    resources: Resources, entry: Entry, sender: Key | None = None, idempotency: Idempotency | None = None
+) -> Accepted:
+    """Appends the entry to the stream; returns once Redis has it on disk.
+
+    If Redis is unavailable, an entry without idempotency is stored directly in Postgres, with INGEST_FALLBACK=direct.
+    Raises BacklogFull, LimitReached, StreamUnreachable or TokenReused (nothing was accepted), or OutcomeUnknown. If
+    the process ends here, the readings were accepted once or not at all.
+    """
+    payload = encode_entry(entry)
+    meters, vehicles = len(entry.meters), len(entry.vehicles)
+    charge = Charge(sender.owner, sender.readings, meters + vehicles) if sender and sender.readings else None
+    # A repeat must reach the shard that knows its key; a charge, the shard with the allowance.
+    owner = charge.owner if charge else idempotency.key if idempotency else None
+    try:
+        appended = resources.stream.append(payload, owner, _conditions(resources, sender, charge, idempotency))
+    except StreamUnreachable:
+        if idempotency or resources.settings.ingest_fallback != "direct":
+            raise
+        entry_id = store_direct(resources, payload)
+        count_accepted(meters, vehicles)
+        return Accepted(receipt(DIRECT_SHARD, entry_id))
+    if appended.was_empty:
+        ring(appended.shard)
+    is_repeat = idempotency is not None and appended.replayed
+    if not is_repeat:
+        count_accepted(meters, vehicles)
+    first_answer = appended.answer if is_repeat else None
+    return Accepted(receipt(appended.shard, appended.entry_id), appended.allowance, first_answer)
+
+
+def _conditions(
+    resources: Resources, sender: Key | None, charge: Charge | None, idempotency: Idempotency | None
+) -> Conditions | None:
+    if idempotency is None:
+        return Conditions(charge=charge) if charge else None
+    return Conditions(
+        # With the sender's name: nobody gets the answer of another sender by guessing its idempotency key.
+        token=f"key:{sender.owner if sender else ''}:{idempotency.key}",
+        token_ttl_seconds=resources.settings.idempotency_ttl_seconds,
+        fingerprint=idempotency.fingerprint,
+        answer=idempotency.answer,
+        charge=charge,
+    )
