@@ -94,8 +94,8 @@ def test_the_commands_list_and_acknowledge_alerts(runner, open_alerts, database)
     assert done.exit_code == 0, done.output
     assert "vehicle V1" not in runner.invoke(args=["alerts", "list"]).output
     assert "seen" in runner.invoke(args=["alerts", "list", "--state", "acknowledged"]).output
-    assert "no such alerts" in runner.invoke(args=["alerts", "list", "--device", "V9"]).output
+    assert "No alerts match" in runner.invoke(args=["alerts", "list", "--device", "V9"]).output
     failed = runner.invoke(args=["alerts", "acknowledge", "999999", str(open_alerts["V2"])])
     assert failed.exit_code == 1
-    assert "999999: there is no such alert" in failed.output
+    assert "999999: not found" in failed.output
     assert f"{open_alerts['V2']}: acknowledged" in failed.output

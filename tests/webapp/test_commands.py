@@ -402,13 +402,13 @@ def test_partitions_are_listed_with_their_sizes_and_made_where_missing(runner, d
     database.execute(f"drop table {tomorrow}")
     made = runner.invoke(args=["partitions", "ensure"])
     assert made.exit_code == 0, made.output
-    assert f"made {tomorrow}" in made.output
-    assert "1 partitions made" in made.output
+    assert f"created {tomorrow}" in made.output
+    assert "1 partitions created" in made.output
     listed = runner.invoke(args=["partitions", "list"])
     assert listed.exit_code == 0
     assert "size, MiB" in listed.output
     assert f"{datetime.now(UTC):%Y-%m-%d}" in listed.output
-    assert "0 partitions made" in runner.invoke(args=["partitions", "ensure"]).output
+    assert "0 partitions created" in runner.invoke(args=["partitions", "ensure"]).output
 
 
 # ── dead-letters ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -425,13 +425,13 @@ def test_a_replayed_reading_is_back_in_history_and_live_with_the_time_it_was_rec
     assert count(database, "meter_readings_history") == 0
     poison()
     done = runner.invoke(args=["dead-letters", "replay", "--all"])
-    assert (done.exit_code, "Brought back 1, refused again 0." in done.output) == (0, True), done.output
+    assert (done.exit_code, "Replayed 1, refused again 0." in done.output) == (0, True), done.output
     history = database.execute("select meter_id, recorded_at, received_at, voltage from meter_readings_history")
     assert history.fetchall() == [("M001", at, received, 999.5)]
     assert client.get("/v1/meters/M001").json["voltage"] == 999.5
     assert client.get(f"/v1/telemetry/receipts/{receipt}").json["state"] == "stored"
     again = runner.invoke(args=["dead-letters", "replay", "--all"])
-    assert "Brought back 0" in again.output
+    assert "Replayed 0" in again.output
     assert count(database, "meter_readings_history") == 1
 
 
@@ -508,7 +508,7 @@ def test_good_letters_come_back_from_among_hundreds_that_are_refused_again(runne
     store_meter_letters(database, 2)
     done = runner.invoke(args=["dead-letters", "replay", "--all"])
     assert done.exit_code == 1
-    assert "Brought back 2, refused again 300." in done.output
+    assert "Replayed 2, refused again 300." in done.output
     left = database.execute("select id, reason, sqlstate from dead_letters where replayed_at is null").fetchall()
     assert sorted(row[0] for row in left) == bad
     assert all("poison" in reason and state == "23514" for _, reason, state in left), "the reason of this time"
@@ -518,7 +518,7 @@ def test_good_letters_come_back_from_among_hundreds_that_are_refused_again(runne
 def test_chosen_letters_come_back_and_no_others(runner, database):
     ids = store_meter_letters(database, 3)
     done = runner.invoke(args=["dead-letters", "replay", str(ids[1]), "99999999"])
-    assert "Brought back 1, refused again 0." in done.output
+    assert "Replayed 1, refused again 0." in done.output
     assert "1 of the ids" in done.output
     assert database.execute("select meter_id from meter_readings_history").fetchall() == [("M0001",)]
     assert runner.invoke(args=["dead-letters", "replay"]).exit_code == 2
@@ -535,7 +535,7 @@ def test_an_entry_that_can_be_read_by_now_comes_back_and_others_stay(runner, dat
             database, [DeadLetter(1, entry_id, "entry", "can't be read", received, entry_readings=1, payload=each)]
         )
     done = runner.invoke(args=["dead-letters", "replay", "--all"])
-    assert "Brought back 1, refused again 2." in done.output, done.output
+    assert "Replayed 1, refused again 2." in done.output, done.output
     assert database.execute("select meter_id, received_at from meter_readings_history order by 1").fetchall() == [
         ("M1", received),
         ("M2", received),
@@ -569,14 +569,14 @@ def test_mappings_are_imported_and_may_be_imported_again(runner, tmp_path, clien
     text = f"\ufeffvehicleId,meterId,from,to\nV1,M1,,\nV2, M2 ,{stamp(ago(hours=2))},{stamp(ago(hours=1))}\n\nV3,M3\n"
     done = imported(runner, tmp_path, text)
     assert done.exit_code == 0, done.output
-    assert "Imported 3 mappings: 3 new, 0 there already." in done.output
+    assert "Imported 3 mappings: 3 new, 0 existed already." in done.output
     shown = client.get("/v1/analytics/vehicle-mapping").json["items"]
     assert [(m["vehicleId"], m["meterId"], m["to"] is None) for m in shown] == [
         ("V1", "M1", True),
         ("V2", "M2", False),
         ("V3", "M3", True),
     ]
-    assert "0 new, 3 there already" in imported(runner, tmp_path, text).output
+    assert "0 new, 3 existed already" in imported(runner, tmp_path, text).output
 
 
 def test_one_bad_line_and_nothing_is_imported(runner, tmp_path, database):
@@ -611,7 +611,7 @@ def test_an_import_that_dies_half_way_leaves_nothing(runner, tmp_path, database,
     [
         ("", "must name the columns"),
         ("vehicle,meter\nV1,M1\n", "vehicleId and meterId missing"),
-        (b"vehicleId,meterId\nV\xff,M1\n", "no CSV file in UTF-8"),
+        (b"vehicleId,meterId\nV\xff,M1\n", "not a CSV file in UTF-8"),
     ],
 )
 def test_a_file_that_is_no_list_of_mappings_is_refused(runner, tmp_path, text, reason):

@@ -1,4 +1,4 @@
-"""`energy alerts`: what a person should look at."""
+"""`energy alerts`: list and acknowledge alerts."""
 
 import click
 
@@ -20,9 +20,9 @@ def alerts() -> None:
 @click.option("--state", type=click.Choice([*STATES, "all"]), default=OPEN, show_default=True)
 @click.option("--kind", type=click.Choice(KINDS))
 @click.option("--device", "device_id", help="Only those of this device.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, the newest first.")
 def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> None:
-    """The newest alerts first.
+    """List alerts, the newest first.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> No
             connection, limit=limit, state=None if state == "all" else state, kind=kind, device_id=device_id
         )
     if not found:
-        click.echo("There are no such alerts.")
+        click.echo("No alerts match.")
         return
     print_table(
         ("id", "opened (UTC)", "state", "device", "message", "note"),
@@ -55,23 +55,23 @@ def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> No
 
 @alerts.command("acknowledge")
 @click.argument("alert_ids", type=click.IntRange(1, 2**63 - 1), metavar="ID...", nargs=-1, required=True)
-@click.option("--note", help="For other people; replaces the one before.")
+@click.option("--note", help="For other people; replaces an earlier note.")
 def acknowledge_(alert_ids: tuple[int, ...], note: str | None) -> None:
-    """Say that a person knows. It stays so until the alert is resolved.
+    """Record that a person knows about alerts, until they are resolved.
 
     \b
     Example:
       energy alerts acknowledge 17 18 --note 'Charger is being replaced'
     """
     if note is not None and not 1 <= len(note) <= MAX_NOTE_LENGTH:
-        raise click.UsageError(f"A note has 1–{MAX_NOTE_LENGTH} characters.")
+        raise click.UsageError(f"A note must have 1–{MAX_NOTE_LENGTH} characters.")
     failed = 0
     with database() as (connection, _):
         for alert_id in dict.fromkeys(alert_ids):
             alert = acknowledge_alert(connection, alert_id, note)
             if alert is None or alert.state == RESOLVED:
                 failed += 1
-                click.echo(f"{alert_id}: {'there is no such alert' if alert is None else 'is resolved'}", err=True)
+                click.echo(f"{alert_id}: {'not found' if alert is None else 'is resolved'}", err=True)
             else:
                 click.echo(f"{alert_id}: acknowledged, {alert.device_kind} {alert.device_id}, {alert.kind}")
     if failed:

@@ -1,71 +1,98 @@
-"""CSV files that a command takes in: every line is checked before the first one counts."""
+"""Imports of CSV files: every line is checked before the first is stored, and all are stored or none."""
 
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, TypeVar
 
 import click
+import psycopg
 from marshmallow import ValidationError
 
-SHOWN_ERRORS = 50
+from loadtool.terminal import progress
+from webapp.commands.database import database
+
+MAX_ERRORS = 50  # lines printed
+
+Line = TypeVar("Line")
 
 
-class BadLine(NamedTuple):
-    number: int
-    reason: str
+class Imported(NamedTuple):
+    lines: int
+    new: int
 
 
-def read_lines(
-    file: Path, required: Sequence[str], columns: Sequence[str], load: Callable[[dict], Any], key: Callable[[Any], Any]
-) -> tuple[list, list[BadLine]]:
-    """What `load` makes of the good lines, and the bad ones with the reason; two lines of one `key` are one too many.
+def import_csv(
+    file: Path,
+    *,
+    required: Sequence[str],
+    columns: Sequence[str],
+    load: Callable[[dict[str, str]], Line],
+    key: Callable[[Line], tuple[str, ...]],
+    store: Callable[[psycopg.Connection, Line], bool],
+    finish: Callable[[psycopg.Connection], None] = lambda _: None,
+) -> Imported:
+    """Imports the file in one transaction; returns how many lines it has, and how many `store` reported as new.
 
-    `load` is given a line by column, stripped, "" where a field is empty; it raises ValidationError.
-    Raises click.ClickException where the file is no CSV, or its first line doesn't name the columns.
+    `load` gets the texts of a line by column, stripped, "" for an empty field, and raises ValidationError. Two lines
+    with one `key` are an error. `finish` is called in the transaction, after the last line. Raises ClickException.
     """
-    good, bad = [], []
-    first_line: dict[Any, int] = {}
+    # In the order of the key, so that two imports at once do not deadlock.
+    lines = sorted(_read(file, required, columns, load, key), key=key)
+    new = 0
+    with database() as (connection, _), connection.transaction(), progress("importing", len(lines)) as show:
+        for number, line in enumerate(lines, 1):
+            new += store(connection, line)
+            show(number, f"{number:,} of {len(lines):,} lines")
+        finish(connection)
+    return Imported(len(lines), new)
+
+
+def _read(
+    file: Path,
+    required: Sequence[str],
+    columns: Sequence[str],
+    load: Callable[[dict[str, str]], Line],
+    key: Callable[[Line], tuple[str, ...]],
+) -> list[Line]:
+    """The loaded lines. Raises ClickException if one is wrong, after printing the wrong ones."""
+    lines: list[Line] = []
+    wrong: list[str] = []
+    number_of: dict[Any, int] = {}
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.DictReader(text, skipinitialspace=True, strict=True)
             _check_header(reader.fieldnames or [], required, columns)
             for row in reader:
                 try:
                     if None in row:
                         raise ValidationError("has more fields than the first line")
-                    loaded = load({name: (value or "").strip() for name, value in row.items()})
+                    line = load({name: (value or "").strip() for name, value in row.items()})
+                    if (first := number_of.setdefault(key(line), reader.line_num)) != reader.line_num:
+                        raise ValidationError(f"repeats line {first}")
+                    lines.append(line)
                 except ValidationError as error:
-                    bad.append(BadLine(reader.line_num, _in_words(error)))
-                    continue
-                if first_line.setdefault(key(loaded), reader.line_num) != reader.line_num:
-                    bad.append(BadLine(reader.line_num, f"says again what line {first_line[key(loaded)]} says"))
-                    continue
-                good.append(loaded)
+                    wrong.append(f"{file.name}, line {reader.line_num}: {_describe(error)}")
     except (UnicodeDecodeError, csv.Error) as error:
-        raise click.ClickException(f"{file.name} is no CSV file in UTF-8: {error}") from None
-    return good, bad
-
-
-def refuse(file: Path, good: int, bad: Sequence[BadLine]) -> NoReturn:
-    """Ends the command, with the bad lines."""
-    for line in bad[:SHOWN_ERRORS]:
-        click.echo(f"{file.name}, line {line.number}: {line.reason}", err=True)
-    if len(bad) > SHOWN_ERRORS:
-        click.echo(f"… and {len(bad) - SHOWN_ERRORS} more", err=True)
-    raise click.ClickException(f"{len(bad)} of {len(bad) + good} lines are wrong; nothing was imported.")
+        raise click.ClickException(f"{file.name} is not a CSV file in UTF-8: {error}") from None
+    if wrong:
+        click.echo("\n".join(wrong[:MAX_ERRORS]), err=True)
+        if len(wrong) > MAX_ERRORS:
+            click.echo(f"… and {len(wrong) - MAX_ERRORS} more", err=True)
+        raise click.ClickException(f"{len(wrong)} of {len(wrong) + len(lines)} lines are wrong; nothing was imported.")
+    return lines
 
 
 def _check_header(names: Sequence[str], required: Sequence[str], columns: Sequence[str]) -> None:
     missing = [name for name in required if name not in names]
-    unknown = [name for name in names if name not in columns]
-    if missing or unknown:
-        wrong = [f"{' and '.join(missing)} missing"] if missing else []
-        wrong += [f"unknown: {', '.join(map(repr, unknown))}"] if unknown else []
+    unknown = [repr(name) for name in names if name not in columns]
+    wrong = [f"{' and '.join(missing)} missing"] if missing else []
+    wrong += [f"unknown: {', '.join(unknown)}"] if unknown else []
+    if wrong:
         raise click.ClickException(f"The first line must name the columns {','.join(columns)}; {'; '.join(wrong)}.")
 
 
-def _in_words(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     return "; ".join(
         " ".join(reasons) if field == "_schema" else f"{field}: {' '.join(reasons)}"
         for field, reasons in error.normalized_messages().items()

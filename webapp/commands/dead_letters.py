@@ -1,4 +1,4 @@
-"""`energy dead-letters`: readings that Postgres refused for good, and their way back."""
+"""`energy dead-letters`: list, show and replay readings that Postgres refused for good."""
 
 import click
 import msgspec
@@ -13,15 +13,15 @@ from webapp.commands.database import database
 def dead_letters() -> None:
     """Readings that the database refused for good.
 
-    Each is kept with the reason, and can be brought back.
+    Each is kept with the reason, and can be replayed into history.
     """
 
 
 @dead_letters.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
-@click.option("--replayed", is_flag=True, help="Also those that were brought back.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, the newest first.")
+@click.option("--replayed", is_flag=True, help="Also those already replayed.")
 def list_(limit: int, replayed: bool) -> None:
-    """The newest dead letters first.
+    """List dead letters, the newest first.
 
     \b
     Example:
@@ -39,8 +39,8 @@ def list_(limit: int, replayed: bool) -> None:
                 letter["id"],
                 f"{letter['received_at']:%Y-%m-%d %H:%M:%S}",
                 letter["kind"],
-                _told(letter, "vehicleId") or _told(letter, "meterId"),
-                _told(letter, "timestamp"),
+                _field(letter, "vehicleId") or _field(letter, "meterId"),
+                _field(letter, "timestamp"),
                 letter["reason"],
                 *([letter["replayed_at"] and f"{letter['replayed_at']:%Y-%m-%d %H:%M:%S}"] if replayed else []),
             )
@@ -53,7 +53,7 @@ def list_(limit: int, replayed: bool) -> None:
 @dead_letters.command()
 @click.argument("letter_id", type=click.IntRange(1, 2**63 - 1), metavar="ID")
 def show(letter_id: int) -> None:
-    """One dead letter with all that is known of it, as JSON (a payload that is no text in base64).
+    """Show one dead letter as JSON, with a binary payload in base64.
 
     \b
     Example:
@@ -68,13 +68,13 @@ def show(letter_id: int) -> None:
 
 @dead_letters.command()
 @click.argument("letter_ids", type=click.IntRange(1, 2**63 - 1), metavar="[ID]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that were not brought back yet.")
+@click.option("--all", "everything", is_flag=True, help="All that were not replayed yet.")
 def replay(letter_ids: tuple[int, ...], everything: bool) -> None:
-    """Bring readings back into history and live, after what refused them was mended.
+    """Store dead letters in history and live, after their cause was fixed.
 
-    Each comes back once, however often and by however many operators this is run; the time at which it was
-    received stays. What is refused again stays a dead letter, with the new reason. Interrupted, it has done
-    whole batches: run it again.
+    Each is replayed once, even if the command is repeated or runs twice at a time, and keeps its received time. A
+    reading that is refused again stays a dead letter, with the new reason. An interrupted command has replayed whole
+    batches: run it again.
 
     \b
     Examples:
@@ -82,7 +82,7 @@ def replay(letter_ids: tuple[int, ...], everything: bool) -> None:
       energy dead-letters replay --all
     """
     if bool(letter_ids) == everything:
-        raise click.UsageError("Say which: ids, or --all.")
+        raise click.UsageError("Give ids, or --all.")
     ids = sorted(set(letter_ids)) or None
     with database() as (connection, settings):
         total = count_replayable(connection, ids)
@@ -90,13 +90,13 @@ def replay(letter_ids: tuple[int, ...], everything: bool) -> None:
         with progress("replaying", total) as show_progress:
             while batch := replay_batch(connection, settings.stream_shards, ids=ids, after=last_id):
                 replayed, refused, last_id = replayed + batch.replayed, refused + batch.refused, batch.last_id
-                show_progress(replayed + refused, f"{replayed:,} brought back, {refused:,} refused again")
-    click.echo(f"Brought back {replayed}, refused again {refused}.")
+                show_progress(replayed + refused, f"{replayed:,} replayed, {refused:,} refused again")
+    click.echo(f"Replayed {replayed}, refused again {refused}.")
     if ids and (absent := len(ids) - replayed - refused) > 0:
-        click.echo(f"{absent} of the ids are not there, were brought back before, or are in another replay's hands.")
+        click.echo(f"{absent} of the ids were not found, or were replayed already, maybe by another command just now.")
     if refused:
         raise click.exceptions.Exit(1)
 
 
-def _told(letter: dict, field: str) -> str | None:
+def _field(letter: dict, field: str) -> str | None:
     return (letter["reading"] or {}).get(field)

@@ -1,18 +1,19 @@
-"""`energy devices`: what is known of devices beside their readings, many at once."""
+"""`energy devices`: import, export and list the settings of devices."""
 
 import csv
 import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 from marshmallow import Schema, ValidationError, fields, validate
 
-from loadtool.terminal import print_table, progress
+from loadtool.terminal import print_table
 from models.devices.settings import list_devices, set_device
 from models.readings import KINDS
-from webapp.commands.csv_lines import read_lines, refuse
+from webapp.commands.csv_lines import import_csv
 from webapp.commands.database import database
 from webapp.devices.answers import settings_fields
 from webapp.devices.settings import NewDeviceSettingsSchema
@@ -23,12 +24,18 @@ SETTINGS = ("register", "heartbeatSeconds", "name", "site", "ratedPowerKw")
 COLUMNS = (*REQUIRED, *SETTINGS)
 NUMBERS = ("heartbeatSeconds", "ratedPowerKw")
 
-_KIND = click.Choice(list(KINDS))
+_KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind; default: both.")
 
 
-class NameSchema(Schema):
+class DeviceSchema(Schema):
     kind = fields.String(required=True, validate=validate.OneOf(list(KINDS)))
     deviceId = device_id(required=True)
+
+
+class Line(NamedTuple):
+    kind: str
+    device_id: str
+    settings: dict[str, Any]
 
 
 @click.group()
@@ -39,37 +46,37 @@ def devices() -> None:
 @devices.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 def import_(file: Path) -> None:
-    """Import settings from a CSV file: all of them, or none where a line is wrong.
+    """Import settings from a CSV file: all of them, or none if a line is wrong.
 
-    The first line names the columns: kind, deviceId, and any of register, heartbeatSeconds, name, site,
-    ratedPowerKw. A column that is not there changes nothing; an empty field goes back to the default. So what
-    `export` writes can be edited and imported again.
+    The first line names the columns: kind, deviceId, and any of register, heartbeatSeconds, name, site, ratedPowerKw.
+    A column that is left out changes nothing; an empty field restores the default. The output of `export` can be
+    edited and imported.
 
     \b
     Example:
       printf 'kind,deviceId,register,site\\nmeter,M001,cumulative,depot-north\\n' > fleet.csv
       energy devices import fleet.csv
     """
-    found, bad = read_lines(file, REQUIRED, COLUMNS, _load, key=lambda line: line[:2])
-    if bad:
-        refuse(file, len(found), bad)
-    new = 0
-    # In the order of the key, so that two imports never wait for each other in a circle.
-    with database() as (connection, _), connection.transaction(), progress("importing", len(found)) as show:
-        for number, (kind, name, given) in enumerate(sorted(found, key=lambda line: line[:2]), 1):
-            new += set_device(connection, KINDS[kind], name, given)[1]
-            show(number, f"{number:,} of {len(found):,} devices")
-    click.echo(f"Imported the settings of {len(found)} devices: {new} new, {len(found) - new} had some already.")
+    imported = import_csv(
+        file,
+        required=REQUIRED,
+        columns=COLUMNS,
+        load=_load,
+        key=lambda line: (line.kind, line.device_id),
+        store=lambda connection, line: set_device(connection, KINDS[line.kind], line.device_id, line.settings)[1],
+    )
+    changed = imported.lines - imported.new
+    click.echo(f"Imported the settings of {imported.lines} devices: {imported.new} new, {changed} had some already.")
 
 
-def _load(line: dict[str, str]) -> tuple[str, str, dict]:
-    named = NameSchema().load({name: line[name] for name in REQUIRED})
-    given = {name: line[name] or None for name in SETTINGS if name in line}
+def _load(line: dict[str, str]) -> Line:
+    device = DeviceSchema().load({name: line[name] for name in REQUIRED})
+    given: dict[str, Any] = {name: line[name] or None for name in SETTINGS if name in line}
     given |= {name: _number(name, given[name]) for name in NUMBERS if given.get(name)}
-    return named["kind"], named["deviceId"], NewDeviceSettingsSchema().load(given)
+    return Line(device["kind"], device["deviceId"], NewDeviceSettingsSchema().load(given))
 
 
-def _number(name: str, text: str) -> object:
+def _number(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -78,35 +85,36 @@ def _number(name: str, text: str) -> object:
 
 @devices.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, writable=True, path_type=Path))
-@click.option("--kind", type=_KIND, help="Only those; default: both.")
+@_KIND
 def export(file: Path | None, kind: str | None) -> None:
-    """Write the settings of all devices that have any as CSV, to a file or to where the output goes.
+    """Write the settings of all devices that have any as CSV, to a file or to standard output.
 
     \b
     Example:
       energy devices export fleet.csv
     """
     with file.open("w", encoding="utf-8", newline="") if file else nullcontext(sys.stdout) as output:
-        writer = csv.writer(output, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        with database() as (connection, _):
-            for row in list_devices(connection, KINDS.get(kind)):
-                writer.writerow([row.kind, row.device_id, *settings_fields(row).values()])
+        csv.writer(output, lineterminator="\n").writerows([COLUMNS, *_rows(kind)])
 
 
 @devices.command("list")
-@click.option("--kind", type=_KIND, help="Only those; default: both.")
+@_KIND
 def list_(kind: str | None) -> None:
-    """Every device of which something is known, with all of it.
+    """Every device that has settings.
 
     \b
     Example:
       energy devices list --kind meter
     """
-    with database() as (connection, _):
-        rows = list(list_devices(connection, KINDS.get(kind)))
     print_table(
         ("kind", "device", "register", "heartbeat, s", "name", "site", "rated power, kW"),
-        ([row.kind, row.device_id, *settings_fields(row).values()] for row in rows),
+        _rows(kind),
         numbers=("heartbeat, s", "rated power, kW"),
     )
+
+
+def _rows(kind: str | None) -> list[tuple]:
+    """The devices that have settings, in the order of COLUMNS."""
+    with database() as (connection, _):
+        found = list_devices(connection, KINDS[kind] if kind else None)
+        return [(device.kind, device.device_id, *settings_fields(device).values()) for device in found]

@@ -1,4 +1,4 @@
-"""`energy export`: readings into a file, straight from the database."""
+"""`energy export`: readings from the database into a file."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -45,20 +45,20 @@ def export() -> None:
 
 @export.command()
 @click.option("--kind", type=click.Choice(sorted(KINDS)), required=True)
-@click.option("--from", "start", type=Time(), help="Readings from then on. Default: 24 hours before --to.")
-@click.option("--to", "end", type=Time(), help="Readings before then. Default: now.")
-@click.option("--device", "devices", type=DeviceId(), multiple=True, help="Only this one; may be repeated.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the end of FILE's name, else csv.")
+@click.option("--from", "start", type=Time(), help="Readings at or after this time. Default: 24 hours before --to.")
+@click.option("--to", "end", type=Time(), help="Readings before this time. Default: now.")
+@click.option("--device", "devices", type=DeviceId(), multiple=True, help="Only this device; may be repeated.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the extension of FILE, else csv.")
 @click.option(
     "-o", "--output", "file", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-    help="Appears, or is replaced, when it is whole.",
+    help="Written as FILE.part, and renamed when it is complete.",
 )  # fmt: skip
 def readings(
     kind: str, start: datetime | None, end: datetime | None, devices: tuple[str, ...], form: str | None, file: Path
 ) -> None:
     """Write the readings of a window to a file, CSV or Parquet.
 
-    The same as GET /v1/export/readings, in a process of its own: the service does not feel it.
+    The same as GET /v1/export/readings, but in a process of its own, so it does not slow down the service.
 
     \b
     Examples:
@@ -79,17 +79,17 @@ def readings(
         part.replace(file)
     except psycopg.Error as error:
         raise click.ClickException(
-            f"Postgres: {str(error).strip() or type(error).__name__}; no file was made."
+            f"Postgres: {str(error).strip() or type(error).__name__}; no file was written."
         ) from None
     except OSError as error:
-        raise click.ClickException(f"{error.filename or part}: {error.strerror}; no file was made.") from None
+        raise click.ClickException(f"{error.filename or part}: {error.strerror}; no file was written.") from None
     finally:
         part.unlink(missing_ok=True)
     click.echo(f"{file}: {rows:,} readings, {file.stat().st_size / MIB:,.1f} MiB.")
 
 
 def _write(selection: Selection, form: str, part: Path) -> int:
-    """Writes all of it, down to the disk; returns how many readings that were."""
+    """Writes the file and syncs it to disk; returns the number of readings."""
     with part.open("wb") as output, export_connection(settings_or_exit()) as connection:
         expected = estimate_rows(connection, selection)
         with closing(copy_csv(connection, selection, header=False)) as csv, progress("exporting", expected) as show:
@@ -105,7 +105,7 @@ def _write(selection: Selection, form: str, part: Path) -> int:
 
 
 class _Counted:
-    """Blocks of CSV that pass by, and how many lines they had."""
+    """Passes on blocks of CSV, counts their lines and shows the progress."""
 
     def __init__(self, blocks: Iterable[bytes], expected: int, show: Show):
         self.rows = 0
@@ -114,7 +114,7 @@ class _Counted:
     def __iter__(self) -> Iterator[bytes]:
         for block in self._blocks:
             self.rows += block.count(b"\n")
-            # The total is an estimate: the bar is full at the end, and not before.
+            # `expected` is an estimate; the bar must not be full before the end.
             done = min(self.rows, 0.99 * self._expected)
             self._show(done, f"{self.rows:,} of about {self._expected:,} readings")
             yield block

@@ -1,4 +1,4 @@
-"""`energy partitions`: history's days."""
+"""`energy partitions`: list and create the partitions of history."""
 
 import click
 
@@ -16,7 +16,7 @@ def partitions() -> None:
 
 @partitions.command("list")
 def list_() -> None:
-    """Every partition with its rows (the planner's estimate) and its size with indexes.
+    """List partitions with their rows (the planner's estimate) and their size with indexes.
 
     \b
     Example:
@@ -25,19 +25,19 @@ def list_() -> None:
     with database() as (connection, _):
         found = days.list_partitions(connection)
     print_table(
-        ("table", "day (UTC)", "rows, about", "size, MiB"),
+        ("table", "day (UTC)", "rows (estimate)", "size, MiB"),
         ((p.table, p.day or "older", f"{p.rows:,}", f"{p.bytes / MIB:,.2f}") for p in found),
-        numbers=("rows, about", "size, MiB"),
+        numbers=("rows (estimate)", "size, MiB"),
     )
 
 
 @partitions.command()
 @click.option("--days-ahead", type=click.IntRange(0, 90), help="Days from today; default: PARTITION_DAYS_AHEAD.")
 def ensure(days_ahead: int | None) -> None:
-    """Make the days ahead that are missing.
+    """Create the missing partitions of the days ahead.
 
-    Beat has a worker do this every ten minutes; by hand it is for a stack whose workers stood still for days.
-    Readers and drains are not stopped by it.
+    A worker does this every ten minutes. By hand it is needed only if the workers were stopped for days. It does not
+    block readers and drains.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def ensure(days_ahead: int | None) -> None:
     """
     with database() as (connection, settings):
         ahead = settings.partition_days_ahead if days_ahead is None else days_ahead
-        made = days.ensure_partitions(connection, days_ahead=ahead)
-    for name in made:
-        click.echo(f"made {name}")
-    click.echo(f"{len(made)} partitions made; days are there up to {ahead} days ahead.")
+        created = days.ensure_partitions(connection, days_ahead=ahead)
+    for name in created:
+        click.echo(f"created {name}")
+    click.echo(f"{len(created)} partitions created; history has partitions for {ahead} days ahead.")
