@@ -1,4 +1,4 @@
-"""Simulated vehicles: what each and its meter tell at a given minute, the same whenever they are asked.
+"""The synthetic fleet: what a vehicle and its meter measure in a given minute, the same on every machine.
 
 A vehicle's day is drawn from its number and the date: a charge at night, a drive, a charge around noon, a drive.
 It starts and ends each day with the same state of charge, so that days fit together.
@@ -10,12 +10,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 MINUTES_A_DAY = 24 * 60
 NOON = 12 * 60
 AMBIENT_TEMP = 18.0  # °C, the day's mean
-WARMING_MINUTES = 25.0  # until a battery has taken 63 % of what a load warms it
-STANDBY_KWH = 0.0005  # what a charger draws a minute without a vehicle charging
+WARMING_MINUTES = 25.0  # in which a battery reaches 63 % of the warming of a load
+STANDBY_KWH = 0.0005  # drawn by a charger in a minute without a vehicle
+
+
+class Names(NamedTuple):
+    """Patterns of device ids, for str.format with the vehicle's number."""
+
+    vehicle: str
+    meter: str
+
+
+SIMULATED = Names("SIM-V{:03d}", "SIM-M{:03d}")
 
 
 @dataclass(frozen=True)
@@ -25,20 +36,23 @@ class Phase:
     end: int
     soc: float
     is_charge: bool
-    warming: float  # °C above ambient that this load leads to in the long run
+    warming: float  # °C above ambient, reached in the long run
 
 
 @dataclass(frozen=True)
 class Vehicle:
-    number: int  # from 1
+    """A vehicle and the meter of its charger."""
+
+    number: int
+    names: Names = SIMULATED
 
     @property
     def vehicle_id(self) -> str:
-        return f"SIM-V{self.number:03d}"
+        return self.names.vehicle.format(self.number)
 
     @property
     def meter_id(self) -> str:
-        return f"SIM-M{self.number:03d}"
+        return self.names.meter.format(self.number)
 
     @property
     def battery_kwh(self) -> float:
@@ -65,8 +79,14 @@ class Vehicle:
             return 0.62
         return 0.74 + 0.08 * draw if self.is_degraded else 0.87 + 0.09 * draw
 
-    def readings(self, minute: int) -> list[dict]:
-        """The meter's and the vehicle's reading of this minute since 1970, in the words of the contract."""
+    def charge(self, kwh: float) -> tuple[dict, dict]:
+        """The meter's and the vehicle's reading of a charge that draws `kwh` from the grid, without a timestamp."""
+        meter = {"meterId": self.meter_id, "kwhConsumedAc": kwh, "voltage": 230.0}
+        dc = round(kwh * self.efficiency(0), 5)
+        return meter, {"vehicleId": self.vehicle_id, "kwhDeliveredDc": dc, "batteryTemp": 25.0, "soc": 50.0}
+
+    def readings(self, minute: int) -> tuple[dict, dict]:
+        """The meter's and the vehicle's reading of this minute since 1970, as the API takes them."""
         day, now = divmod(minute, MINUTES_A_DAY)
         start, start_soc, phase, excess = _at(self.number, day, now)
         wobble, sag, warmth, omission = _draws(4, "minute", self.number, minute)
@@ -94,11 +114,12 @@ class Vehicle:
             "kwhConsumedAc": round(ac + STANDBY_KWH, 5),
             "voltage": round(231.5 - 3.0 * phase.is_charge + 3.0 * (sag - 0.5), 2),
         }
-        return [meter, vehicle]
+        return meter, vehicle
 
 
-def fleet(count: int) -> list[Vehicle]:
-    return [Vehicle(number) for number in range(1, count + 1)]
+def fleet(count: int, names: Names = SIMULATED) -> list[Vehicle]:
+    """Vehicles 1 to `count`."""
+    return [Vehicle(number, names) for number in range(1, count + 1)]
 
 
 @lru_cache(maxsize=200_000)
@@ -124,7 +145,7 @@ def _plan(number: int, day: int) -> tuple[float, tuple[Phase, ...]]:
 
 
 def _at(number: int, day: int, now: int) -> tuple[int, float, Phase, float]:
-    """The phase of this minute of the day, where it began, with which charge, and the warmth (°C) by now."""
+    """When the phase of this minute began, with which state of charge; the phase; and the warming (°C) until now."""
     soc, phases = _plan(number, day)
     start, excess = 0, 0.0
     for phase in phases:
@@ -137,6 +158,6 @@ def _at(number: int, day: int, now: int) -> tuple[int, float, Phase, float]:
 
 
 def _draws(count: int, *of: object) -> tuple[float, ...]:
-    """Numbers in [0, 1) that are the same for the same question on every machine."""
+    """Numbers in [0, 1), the same for the same arguments on every machine."""
     digest = blake2b(repr(of).encode(), digest_size=2 * count).digest()
     return tuple(number / 65536 for number in struct.unpack(f">{count}H", digest))

@@ -1,19 +1,25 @@
-"""`energy load`: readings posted to a running API, and what came of them."""
+"""`energy load`: posts readings to an API that runs, and reports what became of them."""
 
 import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import click
 
-from loadtool.api import Answer, Api, Unreachable, clients_option, key_option, url_option, vehicle_path
-from loadtool.sending import Batch, Sending
+from loadtool.api import Api, vehicle_path
+from loadtool.bodies import Body, timestamp
+from loadtool.connection import Answer, NoAnswer, Server
+from loadtool.fleet import Names, Vehicle, fleet
+from loadtool.options import clients_option, key_option, url_option
+from loadtool.pacer import Request
+from loadtool.sending import Sending
 from loadtool.terminal import print_table
 
 MAX_BATCH = 10_000  # readings a request, by the contract
-BATTERY_TEMP = 25.0  # °C
+LOADED = Names("LOAD-V{:05d}", "LOAD-M{:05d}")
+CHARGE_KWH = 1.0  # drawn by each meter in a reading
 PERFORMANCE = (
     ("vehicle", "vehicleId"),
     ("meters", "meters"),
@@ -40,7 +46,7 @@ def batch_option(default: int):
         type=click.IntRange(1, MAX_BATCH),
         default=default,
         show_default=True,
-        help="Readings a request.",
+        help="Readings in a request.",
     )
 
 
@@ -68,7 +74,7 @@ def single(n: int, batch: int, clients: int, wait: float, url: str, key: str | N
     Example:
       energy load single 100
     """
-    sending = Sending(_running(url, clients, key), clients)
+    sending = Sending(_running_api(url, key), clients)
     _send_rounds(sending, n, batch, rounds=1)
     sending.wait_until_stored(wait)
     sending.conclude()
@@ -84,21 +90,20 @@ def single(n: int, batch: int, clients: int, wait: float, url: str, key: str | N
 def full(n: int, batch: int, clients: int, wait: float, url: str, key: str | None) -> None:
     """The whole way: map N vehicles to N meters, two readings from each, then every vehicle's performance.
 
-    The performance is that of the last 24 hours, as the API answers it: with each run it counts more readings.
+    The performance is that of the last 24 hours: each further run adds to it.
 
     \b
     Example:
       energy load full 10
     """
-    api = _running(url, clients, key)
-    numbers = range(1, n + 1)
+    api, vehicles = _running_api(url, key), fleet(n, LOADED)
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(lambda k: _map(api, k), numbers))
+        list(pool.map(lambda vehicle: _map(api, vehicle), vehicles))
         click.echo(f"Mapped {n} vehicles, each to a meter of its own.")
         sending = Sending(api, clients)
         _send_rounds(sending, n, batch, rounds=2)
         sending.wait_until_stored(wait)
-        answers = list(pool.map(lambda k: _must(api.get, _performance_path(k)), numbers))
+        answers = list(pool.map(lambda vehicle: _get_performance(api, vehicle), vehicles))
     numeric = [title for title, _ in PERFORMANCE if title not in ("vehicle", "meters", "status")]
     print_table([title for title, _ in PERFORMANCE], map(_performance_row, answers), numbers=numeric)
     sending.conclude()
@@ -107,7 +112,7 @@ def full(n: int, batch: int, clients: int, wait: float, url: str, key: str | Non
 @load.command("load")
 @count_argument
 @click.argument("seconds", type=click.FloatRange(0, min_open=True))
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second; default: all that go.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second; default: as many as go.")
 @batch_option(default=1)
 @clients_option
 @wait_option
@@ -116,87 +121,85 @@ def full(n: int, batch: int, clients: int, wait: float, url: str, key: str | Non
 def sustained(
     n: int, seconds: float, rate: float | None, batch: int, clients: int, wait: float, url: str, key: str | None
 ) -> None:
-    """Readings from N meters and N vehicles in turn, for so many SECONDS.
+    """Readings from N meters and N vehicles in turn, for SECONDS.
 
-    Shows while it runs what was sent, accepted, refused and stored, and the lag: the age of the oldest reading
-    that is not yet in the database. The clients share this machine with what they measure, if it runs here too.
+    Shows what was sent, accepted, refused and stored, and the lag: the age of the oldest reading that is not yet in
+    the database. With --rate the time of an answer counts from when its request was due. If the engine runs on this
+    machine too, it shares the cores with this command.
 
     \b
     Examples:
       energy load load 1000 60 --rate 500
       energy load load 1000 60 --batch 500 --clients 16
     """
-    sending = Sending(_running(url, clients, key), clients)
+    sending = Sending(_running_api(url, key), clients)
     started = time.monotonic()
-    end = started + seconds
-    sending.run(_paced(n, batch, rate, started, end), seconds, lambda: time.monotonic() - started, until=end)
+    sending.run(
+        _in_turn(sending.api.server, n, batch),
+        seconds,
+        lambda: time.monotonic() - started,
+        rate=rate and rate / batch,
+        seconds=seconds,
+    )
     sending.wait_until_stored(wait)
     sending.conclude()
 
 
-def _running(url: str, clients: int, key: str | None) -> Api:
-    api = Api(url, clients + 1, key)  # one more to look at what is stored
-    api.require()
+def _running_api(url: str, key: str | None) -> Api:
+    api = Api(url, key)
+    api.check_running()
     return api
 
 
 def _send_rounds(sending: Sending, n: int, batch: int, rounds: int) -> None:
     """One reading of each device a round; the last round is of now, the others a minute apart before it."""
-    now = datetime.now(UTC)
-    places = [(device, now - timedelta(minutes=back)) for back in reversed(range(rounds)) for device in range(2 * n)]
-    chunks = [places[start : start + batch] for start in range(0, len(places), batch)]
-    batches = (Batch(0, lambda chunk=chunk: [_reading(*place) for place in chunk]) for chunk in chunks)
-    sending.run(batches, len(places), lambda: sending.sent)
+    stamps = [timestamp(60 * back) for back in reversed(range(rounds))]
+    readings = itertools.product(stamps, range(2 * n))
+    chunks = iter(lambda: list(itertools.islice(readings, batch)), [])
+    requests = (_request(sending.api.server, [_open_body(k).at(stamp) for stamp, k in chunk]) for chunk in chunks)
+    sending.run(requests, 2 * n * rounds, lambda: sending.sent)
 
 
-def _paced(n: int, batch: int, rate: float | None, start: float, end: float) -> Iterator[Batch]:
-    """Batches until the end, each due at its time; none is made up for that was not sent by the end."""
+def _in_turn(server: Server, n: int, batch: int) -> Iterator[Request]:
+    """Endless. Each is made, and gets its timestamp, when it is sent."""
     devices = itertools.cycle(range(2 * n))
-    for number in itertools.count():
-        due = start + number * batch / rate if rate else 0
-        if max(due, time.monotonic()) >= end:
-            return
-        chosen = list(itertools.islice(devices, batch))
-        yield Batch(due, lambda chosen=chosen: [_reading(device, datetime.now(UTC)) for device in chosen])
+    while True:
+        now = timestamp()
+        yield _request(server, [_open_body(device).at(now) for device in itertools.islice(devices, batch)])
 
 
-def _reading(device: int, at: datetime) -> dict:
-    """Of meter 1, vehicle 1, meter 2, vehicle 2, …: what a vehicle gets of its meter's 1 kWh is its efficiency."""
-    number, is_vehicle = device // 2 + 1, device % 2
-    if is_vehicle:
-        values = {"kwhDeliveredDc": 0.80 + number % 16 / 100, "batteryTemp": BATTERY_TEMP + number % 10, "soc": 50.0}
-        return {"vehicleId": _vehicle(number), **values, "timestamp": at}
-    return {"meterId": _meter(number), "kwhConsumedAc": 1.0, "voltage": 230.0, "timestamp": at}
+def _request(server: Server, readings: list[bytes]) -> Request:
+    body = readings[0] if len(readings) == 1 else b"[" + b",".join(readings) + b"]"
+    return Request(server.post("/v1/telemetry", body), len(readings))
 
 
-def _vehicle(number: int) -> str:
-    return f"LOAD-V{number:05d}"
+@lru_cache(maxsize=200_000)
+def _open_body(device: int) -> Body:
+    """A reading of meter 1, vehicle 1, meter 2, vehicle 2, …"""
+    return Body([Vehicle(device // 2 + 1, LOADED).charge(CHARGE_KWH)[device % 2]])
 
 
-def _meter(number: int) -> str:
-    return f"LOAD-M{number:05d}"
+def _map(api: Api, vehicle: Vehicle) -> None:
+    pair = {"vehicleId": vehicle.vehicle_id, "meterId": vehicle.meter_id}
+    _check(lambda: api.post("/v1/analytics/vehicle-mapping", pair))
 
 
-def _map(api: Api, number: int) -> None:
-    _must(api.post, "/v1/analytics/vehicle-mapping", {"vehicleId": _vehicle(number), "meterId": _meter(number)})
+def _get_performance(api: Api, vehicle: Vehicle) -> dict:
+    return _check(lambda: api.get(vehicle_path(vehicle.vehicle_id, "/v1/analytics/performance")))
 
 
-def _performance_path(number: int) -> str:
-    return vehicle_path(_vehicle(number), "/v1/analytics/performance")
+def _performance_row(performance: dict) -> list:
+    ratio = performance["efficiencyRatio"]
+    shown = {"meters": ", ".join(performance["meters"]), "efficiencyRatio": ratio and f"{ratio * 100:.2f}"}
+    return [(performance | shown)[field] for _, field in PERFORMANCE]
 
 
-def _performance_row(answer: Answer) -> list:
-    values = {**answer.body, "meters": ", ".join(answer.body["meters"])}
-    ratio = values["efficiencyRatio"]
-    values["efficiencyRatio"] = None if ratio is None else f"{ratio * 100:.2f}"
-    return [values[field] for _, field in PERFORMANCE]
-
-
-def _must(ask, path: str, *body) -> Answer:
+def _check(request) -> dict:
+    """The answer's body; ends the command if the request failed."""
     try:
-        answer = ask(path, *body)
-    except Unreachable as error:
+        answer: Answer = request()
+    except NoAnswer as error:
         raise click.ClickException(f"The API stopped answering: {error}") from None
     if not answer.is_success:
-        raise click.ClickException(f"{path}: {answer.words}")
-    return answer
+        raise click.ClickException(f"The API answers {answer.summary}")
+    return answer.body

@@ -1,14 +1,15 @@
-"""What became of accepted readings, told from their receipts."""
+"""Counts how many accepted readings are stored, by their receipts."""
 
 from bisect import insort
 from threading import Lock
 from typing import NamedTuple
 
-from loadtool.api import Api, Unreachable
+from loadtool.api import Api
+from loadtool.connection import NoAnswer
 
 
 class _Entry(NamedTuple):
-    """Compares in the order of the shard's stream."""
+    """Sorts in the order of the shard's stream."""
 
     ms: int
     sequence: int
@@ -17,10 +18,10 @@ class _Entry(NamedTuple):
 
 
 class Receipts:
-    """Receipts that were given out, and how many readings they stand for are stored by now.
+    """The receipts of a load, and the number of their readings that are stored, dead-lettered or pending.
 
-    The entries of a shard are stored in their order: the first that is pending is found by bisection, with a
-    dozen questions for thousands of receipts.
+    A shard stores its entries in order. So the first pending one is found by bisection, with a dozen requests for
+    thousands of receipts.
     """
 
     def __init__(self, api: Api):
@@ -31,8 +32,8 @@ class Receipts:
         self.dead_letters = 0  # readings
 
     @property
-    def outstanding(self) -> int:
-        """Readings of which it is not known yet that they are stored."""
+    def pending(self) -> int:
+        """Readings that were not stored at the last refresh."""
         with self._lock:
             return sum(entry.readings for entries in self._pending.values() for entry in entries)
 
@@ -41,41 +42,41 @@ class Receipts:
         with self._lock:
             insort(self._pending.setdefault(shard, []), _Entry(int(ms), int(sequence), readings, receipt))
 
-    def settle(self) -> None:
-        """Asks the API what is stored by now; where it does not answer, what is known stays as it is."""
+    def refresh(self) -> None:
+        """Asks the API which entries are stored by now; the counts stay as they are if it does not answer."""
         for shard in list(self._pending):
             with self._lock:
                 entries = list(self._pending[shard])
             try:
-                settled, dead = self._settled(entries)
-            except Unreachable:
+                processed, dead_letters = self._processed(entries)
+            except NoAnswer:
                 return
-            if not settled:
+            if not processed:
                 continue
             with self._lock:
-                gone = set(settled)
-                self._pending[shard] = [entry for entry in self._pending[shard] if entry not in gone]
-            self.dead_letters += dead
-            self.stored += sum(entry.readings for entry in settled) - dead
+                done = set(processed)
+                self._pending[shard] = [entry for entry in self._pending[shard] if entry not in done]
+            self.dead_letters += dead_letters
+            self.stored += sum(entry.readings for entry in processed) - dead_letters
 
-    def _settled(self, entries: list[_Entry]) -> tuple[list[_Entry], int]:
-        """The entries that are stored, and their dead letters.
+    def _processed(self, entries: list[_Entry]) -> tuple[list[_Entry], int]:
+        """The entries that are no longer pending, and the number of their dead letters.
 
-        Dead letters are counted entry by entry where a question came upon one; in a load of good readings there
-        are none, or all are.
+        Every entry is asked about only if the bisection came upon a dead letter: a load of good readings has none.
         """
-        low, high, saw_dead = 0, len(entries), False
+        low, high, has_dead_letters = 0, len(entries), False
         while low < high:
             middle = (low + high) // 2
-            dead = self._dead_letters(entries[middle])
-            saw_dead = saw_dead or bool(dead)
-            low, high = (middle + 1, high) if dead is not None else (low, middle)
-        settled = entries[:low]
-        return settled, sum(self._dead_letters(entry) or 0 for entry in settled) if saw_dead else 0
+            dead_letters = self._dead_letters(entries[middle])
+            has_dead_letters = has_dead_letters or bool(dead_letters)
+            low, high = (middle + 1, high) if dead_letters is not None else (low, middle)
+        processed = entries[:low]
+        return processed, sum(self._dead_letters(entry) or 0 for entry in processed) if has_dead_letters else 0
 
     def _dead_letters(self, entry: _Entry) -> int | None:
         """The entry's dead letters; None while it is pending."""
         answer = self._api.get(f"/v1/telemetry/receipts/{entry.receipt}")
         if not answer.is_success:
-            raise Unreachable(answer.words)
-        return None if answer.body["state"] == "pending" else answer.body["deadLetters"]
+            raise NoAnswer(answer.summary)
+        body = answer.body
+        return None if body["state"] == "pending" else body["deadLetters"]

@@ -1,20 +1,24 @@
-"""`energy simulate`: a fleet that sends readings for ever, so that there is something to look at."""
+"""`energy simulate`: a fleet that sends readings until it is stopped, so that there is something to look at."""
 
 import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from urllib.parse import quote
 
 import click
 
-from loadtool.api import Answer, Api, Unreachable, key_option, url_option, vehicle_path
+from loadtool.api import Api
+from loadtool.connection import Answer, NoAnswer
 from loadtool.fleet import MINUTES_A_DAY, Vehicle, fleet
+from loadtool.options import key_option, url_option
 from loadtool.terminal import progress
 
 READINGS_PER_REQUEST = 5_000
-# Waiting for these is over some day; any other refusal would be the same tomorrow.
-PASSING = {429, 500, 502, 503, 504}
+VEHICLES_PER_PAGE = 1_000
+TRANSIENT = {429, 500, 502, 503, 504}  # statuses after which another attempt may succeed
+FIRST_WAIT_SECONDS, LONGEST_UNREACHABLE_WAIT_SECONDS = 1.0, 5.0
 LONGEST_WAIT_SECONDS = 60.0
 
 
@@ -35,77 +39,90 @@ def simulate(n: int, url: str, key: str | None) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    simulation = Simulation(Patient(Api(url, key=key)), fleet(n))
+    simulation = Simulation(RetryingApi(Api(url, key)), fleet(n))
     simulation.begin()
     while True:
         simulation.catch_up(int(time.time() // 60))
         time.sleep(60 - time.time() % 60)
 
 
-class Patient:
-    """Asks until there is an answer that another try won't change; says once that it waits, and once that it is over.
+class RetryingApi:
+    """Repeats a request until it succeeds; prints once that it waits, and once that this is over.
 
-    Raises ClickException where the API refuses for good.
+    Raises ClickException after a refusal that another attempt would not change.
     """
 
     def __init__(self, api: Api, sleep: Callable[[float], None] = time.sleep):
         self._api, self._sleep = api, sleep
 
-    def get(self, path: str, *, may_be_absent: bool = False) -> Answer | None:
-        return self._ask(lambda: self._api.get(path), path, may_be_absent)
+    def get(self, path: str) -> Answer:
+        return self._repeat(lambda: self._api.get(path), path)
 
     def post(self, path: str, body: object) -> Answer:
-        # One key for all attempts: a request whose answer got lost is not taken twice.
-        key = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._ask(lambda: self._api.post(path, body, **key), path, False)
+        # One key for all attempts: a request whose answer was lost is not counted twice.
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._repeat(lambda: self._api.post(path, body, headers), path)
 
-    def _ask(self, ask: Callable[[], Answer], path: str, may_be_absent: bool) -> Answer | None:
-        is_waiting, pause = False, 1.0
+    def _repeat(self, request: Callable[[], Answer], path: str) -> Answer:
+        is_waiting, unreachable_wait = False, FIRST_WAIT_SECONDS
         while True:
             try:
-                answer = ask()
-            except Unreachable as error:
-                reason, wait = f"can't be reached ({error})", pause
-                pause = min(2 * pause, 5.0)
+                answer = request()
+            except NoAnswer as error:
+                reason, wait = f"can't be reached ({error})", unreachable_wait
+                unreachable_wait = min(2 * unreachable_wait, LONGEST_UNREACHABLE_WAIT_SECONDS)
             else:
-                if answer.is_success or (answer.status == 404 and may_be_absent):
+                if answer.is_success:
                     break
-                if answer.status not in PASSING:
-                    raise click.ClickException(f"{self._api.url}{path} answers {answer.words}: {answer.body}")
-                reason, wait = f"answers {answer.words}", min(answer.retry_after, LONGEST_WAIT_SECONDS)
+                if answer.status not in TRANSIENT:
+                    raise click.ClickException(f"{self._api.url}{path} answers {answer.summary}: {answer.body}")
+                reason, wait = f"answers {answer.summary}", min(answer.retry_after, LONGEST_WAIT_SECONDS)
             if not is_waiting:
                 click.echo(f"The API at {self._api.url} {reason}; waiting for it.")
                 is_waiting = True
             self._sleep(wait)
         if is_waiting:
             click.echo(f"The API at {self._api.url} is back.")
-        return answer if answer.is_success else None
+        return answer
 
 
 class Simulation:
-    """Where each vehicle stands: `next_minute` (since 1970) is the first of which the API has no reading yet."""
+    """The progress of each vehicle: `next_minute` (since 1970) is the first without a reading at the API."""
 
-    def __init__(self, api: Patient, vehicles: list[Vehicle]):
+    def __init__(self, api: RetryingApi, vehicles: list[Vehicle]):
         self._api, self.vehicles = api, vehicles
         self.next_minute: dict[Vehicle, int] = {}
         self._was_live = False
-        self._told_of_rejects = False
+        self._has_shown_rejection = False
 
     def begin(self) -> None:
-        """Asks the API what it last heard of each vehicle; maps those that it does not know to their meters."""
+        """Asks the API for the latest reading of each vehicle; maps vehicles that it does not have to their meters."""
+        last_seen = self._last_seen()
         for vehicle in self.vehicles:
-            heard = self._api.get(vehicle_path(vehicle.vehicle_id), may_be_absent=True)
-            if heard is None:
+            if vehicle.vehicle_id in last_seen:
+                self.next_minute[vehicle] = int(last_seen[vehicle.vehicle_id].timestamp() // 60) + 1
+            else:
                 pair = {"vehicleId": vehicle.vehicle_id, "meterId": vehicle.meter_id}
                 self._api.post("/v1/analytics/vehicle-mapping", pair)
-            last = datetime.fromisoformat(heard.body["lastSeen"]).timestamp() if heard else -60
-            self.next_minute[vehicle] = int(last // 60) + 1
+                self.next_minute[vehicle] = 0
+
+    def _last_seen(self) -> dict[str, datetime]:
+        """By vehicle id; of the API's vehicles up to the last that is simulated here."""
+        last_id = max(vehicle.vehicle_id for vehicle in self.vehicles)
+        found: dict[str, datetime] = {}
+        cursor = ""
+        while cursor is not None and max(found, default="") < last_id:
+            after = f"&cursor={quote(cursor)}" if cursor else ""
+            page = self._api.get(f"/v1/vehicles?limit={VEHICLES_PER_PAGE}{after}").body
+            found |= {item["vehicleId"]: datetime.fromisoformat(item["lastSeen"]) for item in page["items"]}
+            cursor = page["next"]
+        return found
 
     def catch_up(self, now: int) -> int:
-        """Sends what is due up to minute `now`, of the last 24 hours at most; returns how many readings.
+        """Sends what is due up to minute `now`, of the last 24 hours at most; returns the number of readings.
 
-        Oldest first and one request at a time: whatever was accepted, everything older of that vehicle was too.
-        So a new start can go on from what the API last heard. A meter goes with its vehicle into one request.
+        Oldest first and one request at a time: when a reading was accepted, so was everything older of its vehicle.
+        So the next start can continue after the latest reading. A meter's reading is in the request of its vehicle's.
         """
         first = {v: max(self.next_minute[v], now - MINUTES_A_DAY + 1) for v in self.vehicles}
         total = sum(2 * max(0, now + 1 - minute) for minute in first.values())
@@ -124,8 +141,10 @@ class Simulation:
         return sent
 
     def _send(self, first: dict[Vehicle, int], now: int) -> Iterator[int]:
-        """Yields after each request how many readings were sent so far."""
-        sent, batch, reached = 0, [], {}
+        """Yields the number of readings sent so far, after each request."""
+        sent = 0
+        batch: list[dict] = []
+        reached: dict[Vehicle, int] = {}
         for minute in range(min(first.values()), now + 1):
             for vehicle in self.vehicles:
                 if minute >= first[vehicle]:
@@ -140,14 +159,12 @@ class Simulation:
                     yield sent
 
     def _post(self, batch: list[dict]) -> None:
-        answer = self._api.post("/v1/telemetry", batch).body
-        if answer["rejected"] and not self._told_of_rejects:
-            click.echo(
-                f"The API rejects {answer['rejected']} of {len(batch)} readings: {answer['errors'][0]}", err=True
-            )
-            self._told_of_rejects = True
+        body = self._api.post("/v1/telemetry", batch).body
+        if body["rejected"] and not self._has_shown_rejection:
+            click.echo(f"The API rejects {body['rejected']} of {len(batch)} readings: {body['errors'][0]}", err=True)
+            self._has_shown_rejection = True
 
 
 def _stop(*_) -> None:
-    """At once, wherever it stands: the next start asks the API how far this one came."""
+    """At once, at any point: the next start asks the API for the latest readings."""
     raise SystemExit(0)

@@ -17,8 +17,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from loadtool.api import Api
 from loadtool.fleet import MINUTES_A_DAY, Vehicle, fleet
+from loadtool.load import LOADED
 from loadtool.receipts import Receipts
-from loadtool.simulate import Patient, Simulation
+from loadtool.simulate import RetryingApi, Simulation
 from models.readings import Entry, MeterReading, encode_entry, to_datetime, to_microseconds
 from models.storage import replay as replays
 from models.storage.dead_letters import DeadLetter, store_dead_letters
@@ -234,9 +235,14 @@ def test_load_full_prints_what_each_vehicle_got_of_its_own_meter(runner, url, dr
     assert done.exit_code == 0, done.output
     rows = [line.split() for line in done.output.splitlines() if line.strip().startswith("LOAD-V")]
     assert [row[:5] for row in rows] == [
-        ["LOAD-V00001", "LOAD-M00001", "2.0", "1.62", "81.00"],
-        ["LOAD-V00002", "LOAD-M00002", "2.0", "1.64", "82.00"],
-        ["LOAD-V00003", "LOAD-M00003", "2.0", "1.66", "83.00"],
+        [
+            each.vehicle_id,
+            each.meter_id,
+            "2.0",
+            f"{2 * each.charge(1)[1]['kwhDeliveredDc']:g}",
+            f"{each.efficiency(0):.2%}"[:-1],
+        ]
+        for each in fleet(3, LOADED)
     ]
     assert "efficiency, %" in done.output
     assert last_row(done.output)[:4] == ["12", "12", "0", "12"]
@@ -261,17 +267,17 @@ def test_load_load_tells_refusals_from_acceptance_and_ends_with_an_error(
     assert count(database, "meter_readings_history") + count(database, "vehicle_readings_history") == 4
 
 
-def test_receipts_settle_in_the_order_of_each_shard(url, client, drain_all):
+def test_receipts_are_counted_in_the_order_of_each_shard(url, client, drain_all):
     receipts = Receipts(Api(url))
     for round_ in range(2):
         for number in range(9):
             answer = client.post("/v1/telemetry", json=[meter(f"M{number}"), vehicle(f"V{number}")]).json
             receipts.add(answer["receipt"], answer["accepted"])
-        receipts.settle()
-        assert (receipts.stored, receipts.outstanding) == (18 * round_, 18)
+        receipts.refresh()
+        assert (receipts.stored, receipts.pending) == (18 * round_, 18)
         drain_all()
-        receipts.settle()
-        assert (receipts.stored, receipts.outstanding) == (18 * (round_ + 1), 0)
+        receipts.refresh()
+        assert (receipts.stored, receipts.pending) == (18 * (round_ + 1), 0)
 
 
 def test_dead_letters_do_not_count_as_stored(url, client, drain_all, poison):
@@ -279,8 +285,8 @@ def test_dead_letters_do_not_count_as_stored(url, client, drain_all, poison):
     for _ in range(3):
         receipts.add(client.post("/v1/telemetry", json=[meter(voltage=999.5), vehicle()]).json["receipt"], 2)
     drain_all()
-    receipts.settle()
-    assert (receipts.stored, receipts.dead_letters, receipts.outstanding) == (3, 3, 0)
+    receipts.refresh()
+    assert (receipts.stored, receipts.dead_letters, receipts.pending) == (3, 3, 0)
 
 
 # ── simulate ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -321,7 +327,7 @@ def test_a_simulated_day_is_plausible_and_has_the_troubles_it_tells_of():
 
 
 def simulation(url: str, count: int) -> Simulation:
-    return Simulation(Patient(Api(url)), fleet(count))
+    return Simulation(RetryingApi(Api(url)), fleet(count))
 
 
 def test_simulate_sends_the_day_once_and_goes_on_where_it_was_last_heard(url, draining, drain_all, database):
@@ -359,7 +365,7 @@ def test_simulate_waits_as_long_as_it_is_told_and_says_so_once(url, with_setting
         if len(waits) == 3:
             drain_all()
 
-    assert Patient(Api(url), sleep).post("/v1/telemetry", vehicle()).body["accepted"] == 1
+    assert RetryingApi(Api(url), sleep).post("/v1/telemetry", vehicle()).body["accepted"] == 1
     assert waits == [5, 5, 5]  # the Retry-After of the answer
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("The API")]
     assert len(said) == 2
@@ -377,7 +383,7 @@ def test_simulate_waits_for_an_api_that_is_away(closed_url, capsys):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Patient(Api(closed_url), sleep).get("/v1/vehicles/SIM-V001")
+        RetryingApi(Api(closed_url), sleep).get("/v1/vehicles/SIM-V001")
     assert waits == [1, 2, 4, 5]
     assert capsys.readouterr().out.count("can't be reached") == 1
 
