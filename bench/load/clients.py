@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from bench import BenchError
-from bench.load.client import PATIENCE_SECONDS, Plan, Report
+from bench.load.client import ANSWER_SECONDS, Plan, Report
 from devstack.programs import ROOT
 from devstack.server import bound_to_parent
 
@@ -121,6 +121,6 @@ def paced(plan: Plan, tell: Tell) -> Report:
             f"of {plan.rate * plan.seconds:,.0f} requests that were due only {report.requests:,} could be sent: "
             f"every one of {plan.connections} connections waited for an answer"
         )
-    if report.seconds > plan.seconds + PATIENCE_SECONDS:
+    if report.seconds > plan.seconds + ANSWER_SECONDS:
         raise BenchError("answers are missing")
     return report

@@ -36,7 +36,7 @@ function sources.singles()
   end
 end
 
--- As bench/fleet.py does it: the fragments are made once, the timestamp goes between them.
+-- Like loadtool/bodies.py: the fragments are made once, the timestamp goes between them.
 function sources.minutes(start, size)
   local blocks, n = {}, -1
   for block = 0, 2 * PAIRS / size - 1 do
