@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Iterator
 
 import msgspec
-import urllib3
 
+from loadtool.connection import Answer, Connection, NoAnswer, NotConnected, Server
 from tests.chaos.ledger import Ledger, Outcome, Submission
 from tests.chaos.readings import reading
 
@@ -18,7 +18,7 @@ PATHS = {
     "meter": ["/v1/telemetry", "/v1/telemetry/meter", "/ingest/meter"],
     "vehicle": ["/v1/telemetry", "/v1/telemetry/vehicle", "/ingest/vehicle"],
 }
-TIMEOUT = urllib3.Timeout(connect=2, read=10)
+CONNECT_SECONDS, ANSWER_SECONDS = 2, 10
 PAUSE_SECONDS = 0.25  # before the next attempt
 IDLE_SECONDS = 45  # in which every device has ended what it was at
 MAX_BATCH = 500
@@ -29,14 +29,13 @@ class Fleet:
 
     def __init__(self, url: str, ledger: Ledger, *, seed: int, rate: float, batch: int, devices: int = 8):
         self.ledger = ledger
-        self._url = url
+        self._server = Server(url)
         self._rate = rate / devices
         self._batch = batch
         self._running = threading.Event()
         self._over = threading.Event()
         self._hurry = threading.Event()
         self._idle = [threading.Event() for _ in range(devices)]
-        self._pool = urllib3.PoolManager(maxsize=devices, retries=False, timeout=TIMEOUT)
         self._threads = [
             threading.Thread(
                 target=self._live, args=(random.Random(f"{seed}-{i}"), idle), name=f"device-{i}", daemon=True
@@ -55,7 +54,6 @@ class Fleet:
         self._running.set()
         for thread in self._threads:
             thread.join(IDLE_SECONDS)
-        self._pool.clear()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -89,6 +87,7 @@ class Fleet:
             idle.set()
 
     def _report(self, rng: random.Random, idle: threading.Event) -> None:
+        connection = Connection(self._server, connect_seconds=CONNECT_SECONDS, answer_seconds=ANSWER_SECONDS)
         due = time.monotonic()
         while not self._over.is_set():
             if not self._running.is_set():
@@ -97,7 +96,7 @@ class Fleet:
                 idle.clear()
                 continue
             submission = self._open(rng)
-            self._submit(rng, submission)
+            self._submit(rng, submission, connection)
             # After an outage a device has something to catch up with, but not all of it.
             due = max(due + submission.count / self._rate, time.monotonic() - 0.5)
             if not self._hurry.is_set():
@@ -109,12 +108,12 @@ class Fleet:
         key = uuid.UUID(int=rng.getrandbits(128)).hex if rng.random() < 0.5 else None
         return self.ledger.open(rng.choice(["meter", "vehicle", "mixed"]), count, key)
 
-    def _submit(self, rng: random.Random, submission: Submission) -> None:
-        """Until it is accepted; but without a key every second device gives up where it got no answer."""
-        request = _request(rng, submission)
-        repeats = 1 if submission.key and rng.random() < 0.1 else 0  # asks once more, for nothing
+    def _submit(self, rng: random.Random, submission: Submission, connection: Connection) -> None:
+        """Until it is accepted; but without a key every second device gives up when it gets no answer."""
+        request = self._request(rng, submission)
+        repeats = 1 if submission.key and rng.random() < 0.1 else 0  # sends it once more, for nothing
         while not self._over.is_set():
-            outcome = self._attempt(submission, request)
+            outcome = self._attempt(submission, request, connection)
             if outcome is Outcome.ACCEPTED:
                 if not repeats:
                     return
@@ -124,42 +123,37 @@ class Fleet:
                 return
             self._over.wait(PAUSE_SECONDS)
 
-    def _attempt(self, submission: Submission, request: dict) -> Outcome:
-        path = request["path"]
-        started, answer, told = time.monotonic(), {}, ""
-        try:
-            response = self._pool.request(
-                "POST", self._url + path, body=request["body"], headers=request["headers"], retries=False
-            )
-        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
-            outcome, told = Outcome.REFUSED, "no connection"
-        except urllib3.exceptions.HTTPError as error:
-            outcome, told = Outcome.UNKNOWN, type(error).__name__
+    def _request(self, rng: random.Random, submission: Submission) -> bytes:
+        readings = [reading(submission.kind, submission.at, n) for n in range(submission.first, submission.last + 1)]
+        headers = {"Idempotency-Key": submission.key} if submission.key else {}
+        path = rng.choice(PATHS[submission.kind])
+        if path == "/v1/telemetry" and rng.random() < 0.4:
+            headers["Content-Type"], body = "application/x-ndjson", b"\n".join(map(msgspec.json.encode, readings))
         else:
-            outcome, told, answer = _read(response, submission)
-        self.ledger.enter(submission, outcome, told, time.monotonic() - started, answer)
+            body = msgspec.json.encode(readings[0] if submission.count == 1 else readings)
+        return self._server.post(path, body, headers)
+
+    def _attempt(self, submission: Submission, request: bytes, connection: Connection) -> Outcome:
+        started, body = time.monotonic(), {}
+        try:
+            answer = connection.request(request)
+        except NotConnected:
+            outcome, seen = Outcome.REFUSED, "no connection"
+        except NoAnswer as error:
+            outcome, seen = Outcome.UNKNOWN, str(error)
+        else:
+            (outcome, body), seen = _judge(answer, submission), str(answer.status)
+        self.ledger.enter(submission, outcome, seen, time.monotonic() - started, body)
         return outcome
 
 
-def _request(rng: random.Random, submission: Submission) -> dict:
-    readings = [reading(submission.kind, submission.at, n) for n in range(submission.first, submission.last + 1)]
-    media = "application/json"
-    path = rng.choice(PATHS[submission.kind])
-    if path == "/v1/telemetry" and rng.random() < 0.4:
-        media, body = "application/x-ndjson", b"\n".join(map(msgspec.json.encode, readings))
-    else:
-        body = msgspec.json.encode(readings[0] if submission.count == 1 else readings)
-    headers = {"Content-Type": media} | ({"Idempotency-Key": submission.key} if submission.key else {})
-    return {"path": path, "body": body, "headers": headers}
-
-
-def _read(response: urllib3.BaseHTTPResponse, submission: Submission) -> tuple[Outcome, str, dict]:
-    told = str(response.status)
-    if response.status in (429, 503):
-        return Outcome.REFUSED, told, {}
-    if response.status == 504:
-        return Outcome.UNKNOWN, told, {}
-    answer = response.json() if "json" in response.headers.get("Content-Type", "") else {"body": response.data[:200]}
-    if response.status in (200, 201, 202) and (answer["accepted"], answer["rejected"]) == (submission.count, 0):
-        return Outcome.ACCEPTED, told, answer | {"replayed": "Idempotent-Replay" in response.headers}
-    return Outcome.UNEXPECTED, told, answer
+def _judge(answer: Answer, submission: Submission) -> tuple[Outcome, dict]:
+    """The outcome, and the body where it matters."""
+    if answer.status in (429, 503):
+        return Outcome.REFUSED, {}
+    if answer.status == 504:
+        return Outcome.UNKNOWN, {}
+    body = answer.body if isinstance(answer.body, dict) else {"body": answer.content[:200]}
+    if answer.is_success and (body["accepted"], body["rejected"]) == (submission.count, 0):
+        return Outcome.ACCEPTED, body | {"replayed": answer.header("Idempotent-Replay") is not None}
+    return Outcome.UNEXPECTED, body

@@ -80,18 +80,18 @@ class Ledger:
             self.submissions.append(made)
             return made
 
-    def enter(self, submission: Submission, outcome: Outcome, told: str, seconds: float, answer: dict) -> None:
-        """Notes one attempt; `told` is the status, or the exception of a connection."""
+    def enter(self, submission: Submission, outcome: Outcome, seen: str, seconds: float, answer: dict) -> None:
+        """Notes one attempt; `seen` is the status, or the failure of the connection."""
         with self._lock:
             submission.attempts[outcome] += 1
             for tally in (self.total, self.recent):
                 tally.attempts[outcome] += 1
                 tally.readings[outcome] += submission.count
-                tally.statuses[told] += 1
+                tally.statuses[seen] += 1
             if outcome is Outcome.ACCEPTED:
                 self._enter_receipt(submission, answer, seconds)
             if outcome is Outcome.UNEXPECTED:
-                self.unexpected.append(f"{told} {answer}")
+                self.unexpected.append(f"{seen} {answer}")
 
     def _enter_receipt(self, submission: Submission, answer: dict, seconds: float) -> None:
         is_repeat = submission.attempts[Outcome.ACCEPTED] > 1
