@@ -28,7 +28,7 @@ class Settings:
     worker_concurrency: int = number(2, 1, 64, unit="processes", help="worker processes")
     redis_maxmemory: str = text(
         "2gb", "`512mb`, `2gb`, …", expected="an amount of memory such as 512mb or 2gb",
-        matches=re.compile(r"(?i)\d+([kmg]b?)?\Z").match, help=
+        is_valid=re.compile(r"(?i)\d+([kmg]b?)?\Z").match, help=
         "memory of the embedded Redis; beyond it requests get 503")
     database_url: str = text("", "`postgresql://…`", help=
         "a Postgres of your own; not set: an embedded one is started")

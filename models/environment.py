@@ -10,6 +10,7 @@ one declaration. A variable that is empty counts as not set.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +27,8 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    parse: Callable[[str], Any]  # raises ValueError for what is not `expected`
+    convert: Callable[[str], Any]  # raises ValueError
+    is_valid: Callable[[Any], object]
     expected: str  # such as "a whole number from 1 to 64": completes both "is not …" and "set it to …"
     allowed: str  # the range, for docs/settings.md
     help: str  # one sentence or two, in Markdown
@@ -37,70 +39,50 @@ class Setting:
     has_secret: bool = False  # an error does not repeat the value
 
 
-def number(default: float, low: float, high: float = inf, *, unit: str = "", help: str, **more: Any) -> Any:
+def _setting(**values: Any) -> Any:
+    return field(metadata={"setting": Setting(**values)})
+
+
+def number(default: float, low: float, high: float = inf, *, unit: str = "", **more: Any) -> Any:
     """Whole if the default is. Bounds are inclusive."""
-
-    def parse(text: str) -> float:
-        value = type(default)(text)
-        if not low <= value <= high or not isfinite(value):
-            raise ValueError
-        return value
-
     kind = "a whole number" if isinstance(default, int) else "a number"
     bounds = f"from {low:,} to {high:,}" if isfinite(high) else f"of at least {low:,}"
     allowed = f"{low:,}–{high:,} {unit}" if isfinite(high) else f"≥ {low:,} {unit}"
-    return _declare(parse, f"{kind} {bounds}", allowed.replace("-", "−").strip(), help, default=default, **more)
+    return _setting(
+        convert=type(default),
+        is_valid=lambda value: low <= value <= high and isfinite(value),
+        expected=f"{kind} {bounds}",
+        allowed=allowed.replace("-", "−").strip(),
+        default=default,
+        **more,
+    )
 
 
-def choice(*options: str | int, default: str | int | None = None, help: str, **more: Any) -> Any:
+def choice(*options: str | int, default: str | int | None = None, **more: Any) -> Any:
     """The default is the first option if none is given."""
     by_text = {str(option): option for option in options}
-
-    def parse(text: str) -> str | int:
-        if text not in by_text:
-            raise ValueError
-        return by_text[text]
-
-    allowed = ", ".join(f"`{option}`" for option in by_text)
-    default = options[0] if default is None else default
-    return _declare(parse, f"one of {', '.join(by_text)}", allowed, help, default=default, **more)
-
-
-def url(default: str | None, *schemes: str, help: str, **more: Any) -> Any:
-    """A URL of one of the schemes. It may hold a password."""
-    prefixes = tuple(f"{scheme}://" for scheme in schemes)
-    return text(
-        default,
-        ", ".join(f"`{prefix}…`" for prefix in prefixes),
-        expected=f"a URL that starts with {' or '.join(prefixes)}",
-        matches=lambda value: value.startswith(prefixes),
-        has_secret=True,
-        help=help,
+    return _setting(
+        convert=by_text.get,
+        is_valid=lambda option: option is not None,
+        expected=f"one of {', '.join(by_text)}",
+        allowed=", ".join(f"`{option}`" for option in by_text),
+        default=options[0] if default is None else default,
         **more,
     )
 
 
 def text(
-    default: str | None,
-    allowed: str,
-    *,
-    expected: str = "",
-    matches: Callable[[str], object] = bool,
-    help: str,
-    **more: Any,
+    default: str | None, allowed: str, *, expected: str = "", is_valid: Callable[[str], object] = bool, **more: Any
 ) -> Any:
-    """Any text that `matches`."""
-
-    def parse(value: str) -> str:
-        if not matches(value):
-            raise ValueError
-        return value
-
-    return _declare(parse, expected, allowed, help, default=default, **more)
+    return _setting(convert=str, is_valid=is_valid, expected=expected, allowed=allowed, default=default, **more)
 
 
-def _declare(parse: Callable[[str], Any], expected: str, allowed: str, help: str, **more: Any) -> Any:
-    return field(metadata={"setting": Setting(parse, expected, allowed, help, **more)})
+def url(default: str | None, *schemes: str, **more: Any) -> Any:
+    """A URL of one of the schemes. It may hold a password."""
+    starts = tuple(f"{scheme}://" for scheme in schemes)
+    allowed, expected = ", ".join(f"`{start}…`" for start in starts), f"a URL that starts with {' or '.join(starts)}"
+    more |= {"expected": expected, "has_secret": True}
+    return text(default, allowed, is_valid=lambda value: value.startswith(starts), **more)
 
 
 def declared(settings: type[S]) -> dict[str, Setting]:
@@ -127,12 +109,13 @@ def _variable(declaration: Field) -> str:
 
 
 def _value(setting: Setting, given: str) -> Any:
+    if not given and setting.default is None:
+        raise ValueError(f"is not set; set it to {setting.expected}.")
     if not given:
-        if setting.default is None:
-            raise ValueError(f"is not set; set it to {setting.expected}.")
         return setting.default
-    try:
-        return setting.parse(given)
-    except ValueError:
-        value = "the value" if setting.has_secret else f'"{given}"'
-        raise ValueError(f"{value} is not {setting.expected}.") from None
+    with suppress(ValueError):
+        value = setting.convert(given)
+        if setting.is_valid(value):
+            return value
+    shown = "the value" if setting.has_secret else f'"{given}"'
+    raise ValueError(f"{shown} is not {setting.expected}.")

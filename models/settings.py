@@ -99,11 +99,11 @@ class Settings:
         "a device without readings for this long, or for two of its heartbeats if that is longer, raises an alert")
     alert_webhook_url: str = text(
         "", "`http://…`, `https://…`", expected="a URL that starts with http:// or https://, without a user name",
-        matches=_is_webhook, has_secret=True, help=
+        is_valid=_is_webhook, has_secret=True, help=
         "receives an event when an alert opens or is resolved; not set: no events")
     alert_webhook_secret: str = text(
         "", f"≥ {MIN_SECRET_LENGTH} characters", expected=f"a text of at least {MIN_SECRET_LENGTH} characters",
-        matches=lambda value: len(value) >= MIN_SECRET_LENGTH, has_secret=True, help=
+        is_valid=lambda value: len(value) >= MIN_SECRET_LENGTH, has_secret=True, help=
         "signs the events; required with `ALERT_WEBHOOK_URL`. Web, workers and beat need both")
 
     export_concurrency: int = number(2, 1, 64, section="Exports", help=
@@ -133,7 +133,7 @@ class Settings:
         "and above. `make up` sets `errors`")
 
     cors_origins: str = text(
-        "", "`https://a.example,https://b.example`", matches=_are_origins, section="Browsers",
+        "", "`https://a.example,https://b.example`", is_valid=_are_origins, section="Browsers",
         expected="a list of origins such as https://fleet.example.com, with commas between and no blanks", help=
         "pages of these origins may call the API. Exact matches, no `*`; not set: none may")
 

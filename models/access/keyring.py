@@ -37,7 +37,6 @@ class KeyRing:
         self._read_at = time.monotonic()
         self._is_stale = False
         self._tried = threading.Event()
-        self._closed = threading.Event()
         self._start = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -53,9 +52,6 @@ class KeyRing:
             if version != self._version:
                 self._keys, self._version = load_keys(connection), version
         self._read_at = time.monotonic()
-
-    def close(self) -> None:
-        self._closed.set()
 
     def _wait_for_first_keys(self) -> dict[str, Key]:
         with self._start:
@@ -80,8 +76,7 @@ class KeyRing:
                     log.info("keys_fresh_again")
                 self._is_stale = False
             self._tried.set()
-            if self._closed.wait(REFRESH_SECONDS):
-                return
+            time.sleep(REFRESH_SECONDS)
 
     def _log_stale(self, error: Exception) -> None:
         """At every attempt: an operator who revokes a key now must see that it stays valid."""

@@ -137,6 +137,3 @@ class RequestLimits:
         if not passes:
             raise LimitReached(allowance)
         return allowance
-
-    def close(self) -> None:
-        self._redis.close()

@@ -12,7 +12,6 @@ from psycopg.rows import class_row
 
 from models.database import bounded
 from models.health.postgres_snapshot import PostgresSnapshot, if_migrated
-from models.health.redis_snapshot import RedisSnapshot
 from models.health.snapshot import Snapshot, connect
 from models.observability.heartbeats import WORKER
 from models.readings import KINDS
@@ -108,7 +107,7 @@ def collect_figures(snapshot: Snapshot) -> EngineFigures:
     return EngineFigures(
         readings_stored_per_second=None if stored is None else _per_second(sum(s.readings for s in stored.values())),
         shards=_shards(snapshot, stored),
-        workers=_workers(snapshot.redis) if snapshot.redis else None,
+        workers=_workers(snapshot.redis.heartbeat_ages) if snapshot.redis else None,
         devices=devices,
         dead_letters=dead_letters,
         partitions=partitions,
@@ -168,12 +167,9 @@ def _stored(connection: psycopg.Connection[Any], snapshot: PostgresSnapshot) -> 
     return {row.shard: row for row in rows}
 
 
-def _workers(redis: RedisSnapshot) -> list[WorkerFigures]:
-    return [
-        WorkerFigures(name.removeprefix(WORKER), round(age))
-        for name, age in redis.heartbeat_ages.items()
-        if name.startswith(WORKER)
-    ]
+def _workers(ages: dict[str, float]) -> list[WorkerFigures]:
+    workers = ((name, round(age)) for name, age in ages.items() if name.startswith(WORKER))
+    return [WorkerFigures(name.removeprefix(WORKER), age) for name, age in workers]
 
 
 def _devices(connection: psycopg.Connection[Any], offline_after_seconds: int) -> dict[str, DeviceFigures]:

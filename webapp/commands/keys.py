@@ -8,22 +8,13 @@ from typing import Any, TypeVar
 import click
 
 from loadtool.terminal import print_table
-from models.access.keys import (
-    SCOPES,
-    KeyNotUsable,
-    Rights,
-    StoredKey,
-    create_key,
-    list_keys,
-    revoke_key,
-    rotate_key,
-    split_key,
-)
+from models.access import keys as api_keys
 from webapp.commands.database import database
 from webapp.http.fields import DEVICE_ID
 
 T = TypeVar("T")
 
+_SCOPES = click.Choice(api_keys.SCOPES)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 MAX_DAYS = 36_500
 MAX_NAME = 100  # characters
@@ -63,7 +54,9 @@ def keys() -> None:
 
 @keys.command()
 @click.option("--name", required=True, help="Its holder, for people.")
-@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="May be repeated.")
+@click.option(
+    "--scope", "scopes", type=click.Choice(api_keys.SCOPES), multiple=True, required=True, help="May be repeated."
+)
 @click.option(
     "--device-id", "device_ids", type=DeviceId(), multiple=True, help="Only for this device; may be repeated."
 )
@@ -90,9 +83,9 @@ def create(name: str, scopes: tuple[str, ...], device_ids: tuple[str, ...], **ri
     burst, expires = rights.pop("burst"), rights.pop("expires")
     if burst and not rights["readings_per_second"]:
         raise click.UsageError("--burst needs --readings-per-second.")
-    new = Rights(name, tuple(sorted(set(scopes))), device_ids or None, readings_burst=burst, **rights)
+    new = api_keys.Rights(name, tuple(sorted(set(scopes))), device_ids or None, readings_burst=burst, **rights)
     with database() as (connection, _):
-        _print_key(create_key(connection, new, lasts=expires))
+        _print_key(api_keys.create_key(connection, new, lasts=expires))
 
 
 @keys.command("list")
@@ -104,7 +97,7 @@ def list_() -> None:
       energy keys list
     """
     with database() as (connection, _):
-        found = list_keys(connection)
+        found = api_keys.list_keys(connection)
     if not found:
         click.echo("There are no keys. Create one: energy keys create --help")
         return
@@ -125,7 +118,7 @@ def rotate(key_id: str, overlap: timedelta) -> None:
       energy keys rotate 3f09a2c471d8 --overlap 48h
     """
     with database() as (connection, _):
-        _print_key(_usable(rotate_key, connection, key_id, overlap=overlap))
+        _print_key(_usable(api_keys.rotate_key, connection, key_id, overlap=overlap))
 
 
 @keys.command()
@@ -138,24 +131,24 @@ def revoke(key_id: str) -> None:
       energy keys revoke 3f09a2c471d8
     """
     with database() as (connection, _):
-        is_revoked_now = _usable(revoke_key, connection, key_id)
+        is_revoked_now = _usable(api_keys.revoke_key, connection, key_id)
     click.echo(f"Revoked {key_id}; refused within 5 seconds." if is_revoked_now else f"{key_id} was revoked before.")
 
 
 def _print_key(text: str) -> None:
     """The key alone on standard output, for `KEY=$(energy keys create …)`."""
-    click.echo(f"The key {split_key(text)[0]}. Keep it: it can't be shown again.", err=True)
+    click.echo(f"The key {api_keys.split_key(text)[0]}. Keep it: it can't be shown again.", err=True)
     click.echo(text)
 
 
 def _usable(change: Callable[..., T], *arguments: Any, **options: Any) -> T:
     try:
         return change(*arguments, **options)
-    except KeyNotUsable as error:
+    except api_keys.KeyNotUsable as error:
         raise click.ClickException(str(error)) from None
 
 
-def _row(key: StoredKey) -> tuple[str | None, ...]:
+def _row(key: api_keys.StoredKey) -> tuple[str | None, ...]:
     devices = [*(key.device_ids or ()), *([f"{key.device_prefix}…"] if key.device_prefix else [])]
     burst = f" ({key.readings_burst})" if key.readings_burst else ""
     return (
