@@ -1,4 +1,4 @@
-"""What a key may bring and ask for: exact, in readings, however many requests bring them and at whatever time."""
+"""Limits of readings and of requests: exact, whatever the number and the timing of the requests."""
 
 import threading
 from datetime import timedelta
@@ -12,7 +12,7 @@ from models.stream.admission import Conditions
 from models.stream.telemetry import TelemetryStream
 from tests.factories import bearer, meter, post_with_key
 
-# So slow that nothing flows in while a test runs, however slow the day.
+# So slow that nothing refills while a test runs.
 SLOW = 0.001
 
 

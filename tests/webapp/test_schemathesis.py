@@ -23,7 +23,7 @@ CONFIG = {
     "generation": {"max-examples": 25, "deterministic": True},
     "suppress-health-check": ["all"],  # they are about the speed of the machine
     "checks": {
-        # This service asks for no keys; tests/access/test_keys.py sends wrong ones to each operation of one that does.
+        # This service requires no keys; tests/access/test_authentication.py checks each operation of one that does.
         "ignored_auth": {"enabled": False},
         # More items than maxItems are refused with what says so: 413.
         "negative_data_rejection": {"expected-statuses": ["400", "404", "405", "413", "415", "422"]},
