@@ -83,6 +83,24 @@ def database(resources) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
+def count(database):
+    """Counts the rows of a table: `count("dead_letters")`."""
+    return lambda table: database.execute(f"select count(*) from {table}").fetchone()[0]
+
+
+@pytest.fixture
+def poison(database):
+    """The database refuses meter readings of 999.5 V until the yielded function is called."""
+    database.execute("alter table meter_readings_history add constraint poison check (voltage <> 999.5)")
+
+    def accept() -> None:
+        database.execute("alter table meter_readings_history drop constraint if exists poison")
+
+    yield accept
+    accept()
+
+
+@pytest.fixture
 def broker(servers) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(servers.redis_url) as client:
         yield client

@@ -14,6 +14,16 @@ import urllib3
 
 from tests import ROOT
 
+# The operators' commands, as a process of their own.
+ENERGY = [sys.executable, "-m", "webapp.commands"]
+
+
+def environment_without_stack(**values: str) -> dict[str, str]:
+    """This process's environment, which leads a command to no stack; and `values`."""
+    addresses = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL", "ENERGY_API_KEY")
+    rest = {name: value for name, value in os.environ.items() if name not in addresses}
+    return rest | {"ENERGY_HOME": "/absent"} | values
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:

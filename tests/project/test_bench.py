@@ -4,11 +4,9 @@ import gzip
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -19,7 +17,6 @@ from bench import BenchError, fleet, report
 from bench.__main__ import take
 from bench.bench import Bench, Skipped
 from bench.figures import FIGURES, QUICK, copy_rows, gzip_ndjson
-from bench.load.client import Client, Plan
 from bench.measured import Goal, Value, number, percentile
 from bench.ratios import RATIOS, ratios
 from bench.watch import Look, pace
@@ -131,37 +128,6 @@ def test_what_the_raw_copy_sends_arrives(database):
         [fleet.vehicle_id(7)],
     ).fetchone()
     assert row == (values.dc, values.temperature, values.soc)
-
-
-# ── The client that keeps to a rate ──────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def slow_server():
-    """Answers each request after a while, one after the other, on one connection."""
-    answer = b'HTTP/1.1 202 Accepted\r\nContent-Length: 20\r\n\r\n{"receipt": "1-2-3"}'
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                while connection.recv(65_536):
-                    threading.Event().wait(0.05)
-                    connection.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
-
-
-def test_an_answers_time_counts_from_when_its_request_was_due(slow_server):
-    # 100 a second over one connection that takes 50 ms: each is due 10 ms after the one before, sent 40 ms later.
-    plan = Plan(slow_server, "key", "singles", connections=1, rate=100, count=5, keep_receipts=True)
-    found = Client(plan).run()
-    assert dict(found.statuses) == {202: 5}
-    for number_, (answer, late) in enumerate(zip(found.answers, found.late, strict=True)):
-        assert late >= 40 * number_ - 1
-        assert answer >= late + 49
-    assert [receipt for _, receipt in found.receipts] == ["1-2-3"] * 5
 
 
 # ── What is shown ────────────────────────────────────────────────────────────────────────────────────────────
