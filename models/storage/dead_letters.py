@@ -1,15 +1,20 @@
-"""Dead letters: readings that Postgres refused for good, kept with the reason, and their way back."""
+"""Dead letters: readings that Postgres refused permanently, kept with the reason."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import args_row, class_row
 from psycopg.types.json import Jsonb
+from sqlalchemy import bindparam, func, insert, select
 
+from models.schema.stream import dead_letters
+from models.sql import Statement, one, run, run_many
 from models.stream.entry_ids import EntryId
+
+_COLUMNS = dead_letters.c
 
 
 @dataclass(frozen=True)
@@ -29,53 +34,72 @@ class DeadLetter:
     request_id: str = ""
 
 
+@dataclass(frozen=True)
+class StoredDeadLetter:
+    """A row of the table, in the order of its columns."""
+
+    id: int
+    shard: int
+    entry_id: str
+    kind: str
+    row: int | None
+    entry_readings: int
+    reading: dict[str, Any] | None
+    payload: bytes | None
+    reason: str
+    sqlstate: str | None
+    request_id: str
+    received_at: datetime
+    dead_lettered_at: datetime
+    replayed_at: datetime | None
+
+
+class EntryLetters(NamedTuple):
+    dead_letters: int
+    entry_readings: int
+
+
+_VALUES = tuple(DeadLetter.__dataclass_fields__)
+_STORE = Statement(insert(dead_letters).values({name: bindparam(name) for name in _VALUES}))
+# By dead_letters_receipt.
+_COUNT_FOR_ENTRY = Statement(
+    select(func.count(), func.coalesce(func.max(_COLUMNS.entry_readings), 0)).where(
+        _COLUMNS.shard == bindparam("shard"),
+        _COLUMNS.entry_id == bindparam("entry_id"),
+        _COLUMNS.replayed_at.is_(None),
+    )
+)
+_NEWEST = select(dead_letters).order_by(_COLUMNS.id.desc()).limit(bindparam("limit"))
+_LIST_ALL, _LIST_WAITING = Statement(_NEWEST), Statement(_NEWEST.where(_COLUMNS.replayed_at.is_(None)))
+_GET = Statement(select(dead_letters).where(_COLUMNS.id == bindparam("id")))
+
+
 def store_dead_letters(connection: psycopg.Connection, letters: Iterable[DeadLetter]) -> None:
     """Stores the dead letters, in the transaction that moves the position past their entries."""
-    connection.cursor().executemany(
-        """insert into dead_letters
-             (shard, entry_id, kind, "row", entry_readings, reading, payload, reason, sqlstate, request_id, received_at)
-           values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-        [
-            (
-                letter.shard,
-                str(letter.entry_id),
-                letter.kind,
-                letter.row,
-                letter.entry_readings,
-                Jsonb(letter.reading) if letter.reading is not None else None,
-                letter.payload,
-                letter.reason,
-                letter.sqlstate,
-                letter.request_id,
-                letter.received_at,
-            )
-            for letter in letters
-        ],
-    )
+    run_many(connection, _STORE, map(_row, letters))
 
 
-def count_for_entry(connection: psycopg.Connection, shard: int, entry_id: EntryId) -> tuple[int, int]:
-    """Dead letters of one entry that were not replayed, and the readings that the entry held."""
-    return connection.execute(
-        """select count(*), coalesce(max(entry_readings), 0) from dead_letters
-           where shard = %s and entry_id = %s and replayed_at is null""",
-        [shard, str(entry_id)],
-    ).fetchone()
+def _row(letter: DeadLetter) -> dict[str, Any]:
+    row = {name: getattr(letter, name) for name in _VALUES}
+    return row | {
+        "entry_id": str(letter.entry_id),
+        "reading": None if letter.reading is None else Jsonb(letter.reading),
+    }
 
 
-def list_dead_letters(connection: psycopg.Connection, *, limit: int, include_replayed: bool = False) -> list[dict]:
+def count_for_entry(connection: psycopg.Connection, shard: int, entry_id: EntryId) -> EntryLetters:
+    """The dead letters of one entry that were not replayed, and the readings that the entry held."""
+    values = {"shard": shard, "entry_id": str(entry_id)}
+    return one(run(connection, _COUNT_FOR_ENTRY, values, row=args_row(EntryLetters)))
+
+
+def list_dead_letters(
+    connection: psycopg.Connection, *, limit: int, include_replayed: bool = False
+) -> list[StoredDeadLetter]:
     """The newest dead letters first, by primary key."""
-    where = "" if include_replayed else "where replayed_at is null"
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(f"select * from dead_letters {where} order by id desc limit %s", [limit])
-        .fetchall()
-    )
+    statement = _LIST_ALL if include_replayed else _LIST_WAITING
+    return run(connection, statement, {"limit": limit}, row=class_row(StoredDeadLetter)).fetchall()
 
 
-def get_dead_letter(connection: psycopg.Connection, letter_id: int) -> dict | None:
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute("select * from dead_letters where id = %s", [letter_id])
-        .fetchone()
-    )
+def get_dead_letter(connection: psycopg.Connection, letter_id: int) -> StoredDeadLetter | None:
+    return run(connection, _GET, {"id": letter_id}, row=class_row(StoredDeadLetter)).fetchone()

@@ -1,17 +1,23 @@
-"""Dead letters back into history and live, each exactly once.
+"""Replays dead letters: brings their readings back into history and live, each exactly once.
 
 A batch is one transaction: its letters are locked, their readings stored and the letters marked. A second replay
-passes over locked and marked letters; one that dies leaves both history and letters as they were.
+skips locked and marked letters; one that ends before its commit has changed neither history nor letters.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, scalar_row
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select, update
 
 from models.readings import METER, VEHICLE, HistoryRow, Kind, to_microseconds
+from models.schema.stream import dead_letters
+from models.sql import Statement, one, run, run_many
 from models.storage.batch import Batch
+from models.storage.dead_letters import StoredDeadLetter
 from models.storage.history import REFUSED_AT_LEAST, MostlyRefused, copy_history
 from models.storage.live import upsert_live
 from models.storage.stale_marks import mark_late_readings
@@ -21,27 +27,46 @@ from models.stream.keys import FIELD
 from models.stream.telemetry import StreamEntry
 
 LETTERS_PER_BATCH = 1_000
-# Most of what was refused once may well be refused again, and that is no fault of ours: so few rows at a time
-# that the writer never takes it for one.
+# Most readings that were refused once may be refused again. Fewer than copy_history needs to raise MostlyRefused.
 _ROWS_PER_COPY = REFUSED_AT_LEAST - 1
+
+_COLUMNS = dead_letters.c
+_WAITING = _COLUMNS.replayed_at.is_(None)
+_WITH_IDS = _COLUMNS.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
+_COUNT = Statement(select(func.count()).select_from(dead_letters).where(_WAITING), optional=(_WITH_IDS,))
+_LOCK = Statement(
+    select(dead_letters)
+    .where(_WAITING, _COLUMNS.id > bindparam("after"))
+    .order_by(_COLUMNS.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True),
+    optional=(_WITH_IDS,),
+)
+_MARK_REPLAYED = Statement(update(dead_letters).where(_WITH_IDS).values(replayed_at=func.now()))
+_NOTE_REFUSAL = Statement(
+    update(dead_letters)
+    .where(_COLUMNS.id == bindparam("letter_id"))
+    .values(reason=bindparam("why"), sqlstate=func.coalesce(bindparam("state"), _COLUMNS.sqlstate))
+)
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What became of one batch, in letters. `last_id` is where the next one goes on."""
+    """The outcome of one batch, in letters. The next batch continues after `last_id`."""
 
     replayed: int
     refused: int
     last_id: int
 
 
+class _Refusal(NamedTuple):
+    reason: str
+    sqlstate: str | None = None
+
+
 def count_replayable(connection: psycopg.Connection, ids: list[int] | None = None) -> int:
-    """How many of these letters, or of all, were not brought back yet."""
-    return connection.execute(
-        """select count(*) from dead_letters
-           where replayed_at is null and (%(ids)s::int8[] is null or id = any(%(ids)s))""",
-        {"ids": ids},
-    ).fetchone()[0]
+    """How many of these letters, or of all, are not replayed yet."""
+    return one(run(connection, _COUNT, {"ids": ids}, row=scalar_row))
 
 
 def replay_batch(
@@ -52,76 +77,65 @@ def replay_batch(
     after: int = 0,
     limit: int = LETTERS_PER_BATCH,
 ) -> Replayed | None:
-    """Brings back up to `limit` letters with an id above `after`: those of `ids`, or all. None: there are none left.
+    """Replays up to `limit` letters with an id above `after`: those of `ids`, or all. None: there are none left.
 
-    `received_at` stays what it was. What is refused again stays a letter, with the reason of this time.
-    Raises psycopg errors that are no fault of a reading; then nothing of the batch is stored or marked.
+    `received_at` stays. A reading that is refused again stays a dead letter, with the new reason.
+    Raises psycopg errors that are not permanent; then nothing of the batch is stored or marked.
     """
     with connection.transaction():
-        letters = _lock(connection, ids, after, limit)
+        values = {"ids": ids, "after": after, "limit": limit}
+        letters = run(connection, _LOCK, values, row=class_row(StoredDeadLetter)).fetchall()
         if not letters:
             return None
-        refused: dict[int, tuple[str, str | None]] = {}
+        refused: dict[int, _Refusal] = {}
         for kind in (METER, VEHICLE):
-            refused |= _store_readings(connection, kind, [each for each in letters if each["kind"] == kind.name])
+            refused |= _store_readings(connection, kind, [letter for letter in letters if letter.kind == kind.name])
         for letter in letters:
-            if letter["kind"] == "entry" and (why := _store_entry(connection, shards, letter)):
-                refused[letter["id"]] = (why, None)
-        _mark(connection, [each["id"] for each in letters if each["id"] not in refused], refused)
-    return Replayed(len(letters) - len(refused), len(refused), letters[-1]["id"])
+            if letter.kind == "entry" and (refusal := _store_entry(connection, shards, letter)):
+                refused[letter.id] = refusal
+        _mark(connection, [letter.id for letter in letters if letter.id not in refused], refused)
+    return Replayed(len(letters) - len(refused), len(refused), letters[-1].id)
 
 
-def _lock(connection: psycopg.Connection, ids: list[int] | None, after: int, limit: int) -> list[dict]:
-    """By primary key."""
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            """select id, shard, entry_id, kind, reading, payload, received_at from dead_letters
-               where replayed_at is null and id > %(after)s and (%(ids)s::int8[] is null or id = any(%(ids)s))
-               order by id limit %(limit)s for update skip locked""",
-            {"ids": ids, "after": after, "limit": limit},
-        )
-        .fetchall()
-    )
-
-
-def _store_readings(connection: psycopg.Connection, kind: Kind, letters: list[dict]) -> dict[int, tuple]:
-    """Returns the letters whose readings were refused again, with message and SQLSTATE."""
-    refused, kept = {}, []
+def _store_readings(
+    connection: psycopg.Connection, kind: Kind, letters: Sequence[StoredDeadLetter]
+) -> dict[int, _Refusal]:
+    """Returns the letters, by id, whose readings were refused again."""
+    refused: dict[int, _Refusal] = {}
+    accepted: list[HistoryRow] = []
     for start in range(0, len(letters), _ROWS_PER_COPY):
         chunk = letters[start : start + _ROWS_PER_COPY]
-        rows = [_row(kind, letter) for letter in chunk]
-        again = {refusal.index: refusal for refusal in copy_history(connection, kind, rows)}
-        refused |= {chunk[index]["id"]: (refusal.reason, refusal.sqlstate) for index, refusal in again.items()}
-        kept += [row for index, row in enumerate(rows) if index not in again]
-    mark_late_readings(connection, [(kind, kept)])
-    upsert_live(connection, kind, kept)
+        rows = [_history_row(kind, letter) for letter in chunk]
+        refusals = {refusal.index: refusal for refusal in copy_history(connection, kind, rows)}
+        refused |= {chunk[index].id: _Refusal(each.reason, each.sqlstate) for index, each in refusals.items()}
+        accepted += [row for index, row in enumerate(rows) if index not in refusals]
+    mark_late_readings(connection, [(kind, accepted)])
+    upsert_live(connection, kind, accepted)
     return refused
 
 
-def _row(kind: Kind, letter: dict) -> HistoryRow:
-    device, timestamp, *values = (letter["reading"][field] for field in kind.fields)
+def _history_row(kind: Kind, letter: StoredDeadLetter) -> HistoryRow:
+    reading = letter.reading or {}
+    device, timestamp, *values = (reading[field] for field in kind.fields)
     recorded = to_microseconds(datetime.fromisoformat(timestamp))
-    return (device, recorded, to_microseconds(letter["received_at"]), *values)
+    return (device, recorded, to_microseconds(letter.received_at), *values)
 
 
-def _store_entry(connection: psycopg.Connection, shards: int, letter: dict) -> str | None:
-    """Tries to read the entry once more; returns why it stays. Readings of it that are refused become letters."""
-    entry = StreamEntry(parse_entry_id(letter["entry_id"]), {FIELD: letter["payload"]})
-    batch = Batch(letter["shard"], shards, [entry])
+def _store_entry(connection: psycopg.Connection, shards: int, letter: StoredDeadLetter) -> _Refusal | None:
+    """Tries to read the entry again. Those of its readings that are refused become letters of their own."""
+    entry = StreamEntry(parse_entry_id(letter.entry_id), {FIELD: letter.payload or b""})
+    batch = Batch(letter.shard, shards, [entry])
     if batch.unreadable:
-        return batch.unreadable[0].reason
+        return _Refusal(batch.unreadable[0].reason)
     try:
         with connection.transaction():
             store_batch(connection, batch)
     except MostlyRefused as error:
-        return str(error)
+        return _Refusal(str(error))
     return None
 
 
-def _mark(connection: psycopg.Connection, replayed: list[int], refused: dict[int, tuple]) -> None:
-    connection.execute("update dead_letters set replayed_at = now() where id = any(%s)", [replayed])
-    connection.cursor().executemany(
-        "update dead_letters set reason = %s, sqlstate = coalesce(%s, sqlstate) where id = %s",
-        [(reason, sqlstate, letter_id) for letter_id, (reason, sqlstate) in refused.items()],
-    )
+def _mark(connection: psycopg.Connection, replayed: list[int], refused: Mapping[int, _Refusal]) -> None:
+    run(connection, _MARK_REPLAYED, {"ids": replayed})
+    rows = [{"letter_id": id_, "why": each.reason, "state": each.sqlstate} for id_, each in refused.items()]
+    run_many(connection, _NOTE_REFUSAL, rows)

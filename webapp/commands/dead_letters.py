@@ -4,7 +4,7 @@ import click
 import msgspec
 
 from loadtool.terminal import print_table, progress
-from models.storage.dead_letters import get_dead_letter, list_dead_letters
+from models.storage.dead_letters import StoredDeadLetter, get_dead_letter, list_dead_letters
 from models.storage.replay import count_replayable, replay_batch
 from webapp.commands.database import database
 
@@ -36,13 +36,13 @@ def list_(limit: int, replayed: bool) -> None:
         ("id", "received (UTC)", "kind", "device", "timestamp", "reason", *(["replayed (UTC)"] if replayed else [])),
         (
             (
-                letter["id"],
-                f"{letter['received_at']:%Y-%m-%d %H:%M:%S}",
-                letter["kind"],
+                letter.id,
+                f"{letter.received_at:%Y-%m-%d %H:%M:%S}",
+                letter.kind,
                 _field(letter, "vehicleId") or _field(letter, "meterId"),
                 _field(letter, "timestamp"),
-                letter["reason"],
-                *([letter["replayed_at"] and f"{letter['replayed_at']:%Y-%m-%d %H:%M:%S}"] if replayed else []),
+                letter.reason,
+                *([letter.replayed_at and f"{letter.replayed_at:%Y-%m-%d %H:%M:%S}"] if replayed else []),
             )
             for letter in letters
         ),
@@ -98,5 +98,5 @@ def replay(letter_ids: tuple[int, ...], everything: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _field(letter: dict, field: str) -> str | None:
-    return (letter["reading"] or {}).get(field)
+def _field(letter: StoredDeadLetter, field: str) -> str | None:
+    return (letter.reading or {}).get(field)
