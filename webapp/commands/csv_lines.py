@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import click
 import psycopg
@@ -17,45 +17,28 @@ MAX_ERRORS = 50  # lines printed
 Line = TypeVar("Line")
 
 
-class Imported(NamedTuple):
-    lines: int
-    new: int
-
-
-def import_csv(
-    file: Path,
-    *,
-    required: Sequence[str],
-    columns: Sequence[str],
-    load: Callable[[dict[str, str]], Line],
-    key: Callable[[Line], tuple[str, ...]],
-    store: Callable[[psycopg.Connection, Line], bool],
-    finish: Callable[[psycopg.Connection], None] = lambda _: None,
-) -> Imported:
-    """Imports the file in one transaction; returns how many lines it has, and how many `store` reported as new.
-
-    `load` gets the texts of a line by column, stripped, "" for an empty field, and raises ValidationError. Two lines
-    with one `key` are an error. `finish` is called in the transaction, after the last line. Raises ClickException.
-    """
-    # In the order of the key, so that two imports at once do not deadlock.
-    lines = sorted(_read(file, required, columns, load, key), key=key)
+def store_lines(lines: Sequence[Line], store: Callable[[psycopg.Connection, Line], bool]) -> int:
+    """Stores the lines in one transaction; returns how many of them `store` reported as new."""
     new = 0
     with database() as (connection, _), connection.transaction(), progress("importing", len(lines)) as show:
         for number, line in enumerate(lines, 1):
             new += store(connection, line)
             show(number, f"{number:,} of {len(lines):,} lines")
-        finish(connection)
-    return Imported(len(lines), new)
+    return new
 
 
-def _read(
+def read_lines(
     file: Path,
     required: Sequence[str],
     columns: Sequence[str],
     load: Callable[[dict[str, str]], Line],
-    key: Callable[[Line], tuple[str, ...]],
+    key: Callable[[Line], Any],
 ) -> list[Line]:
-    """The loaded lines. Raises ClickException if one is wrong, after printing the wrong ones."""
+    """The lines as `load` returns them, by key. Raises ClickException if one is wrong, after printing the wrong ones.
+
+    `load` gets the texts of a line by column, stripped, "" for an empty field, and raises ValidationError. Two lines
+    with one `key` are wrong.
+    """
     lines: list[Line] = []
     wrong: list[str] = []
     number_of: dict[Any, int] = {}
@@ -80,7 +63,8 @@ def _read(
         if len(wrong) > MAX_ERRORS:
             click.echo(f"… and {len(wrong) - MAX_ERRORS} more", err=True)
         raise click.ClickException(f"{len(wrong)} of {len(wrong) + len(lines)} lines are wrong; nothing was imported.")
-    return lines
+    # One order for every import, so that two at once do not deadlock.
+    return sorted(lines, key=key)
 
 
 def _check_header(names: Sequence[str], required: Sequence[str], columns: Sequence[str]) -> None:

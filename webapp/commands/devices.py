@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import psycopg
 from marshmallow import Schema, ValidationError, fields, validate
 
 from loadtool.terminal import print_table
 from models.devices.settings import list_devices, set_device
 from models.readings import KINDS
-from webapp.commands.csv_lines import import_csv
+from webapp.commands.csv_lines import read_lines, store_lines
 from webapp.commands.database import database
 from webapp.devices.answers import settings_fields
 from webapp.devices.settings import NewDeviceSettingsSchema
@@ -57,16 +58,17 @@ def import_(file: Path) -> None:
       printf 'kind,deviceId,register,site\\nmeter,M001,cumulative,depot-north\\n' > fleet.csv
       energy devices import fleet.csv
     """
-    imported = import_csv(
-        file,
-        required=REQUIRED,
-        columns=COLUMNS,
-        load=_load,
-        key=lambda line: (line.kind, line.device_id),
-        store=lambda connection, line: set_device(connection, KINDS[line.kind], line.device_id, line.settings)[1],
-    )
-    changed = imported.lines - imported.new
-    click.echo(f"Imported the settings of {imported.lines} devices: {imported.new} new, {changed} had some already.")
+    lines = read_lines(file, REQUIRED, COLUMNS, _load, _key)
+    new = store_lines(lines, _store)
+    click.echo(f"Imported the settings of {len(lines)} devices: {new} new, {len(lines) - new} had some already.")
+
+
+def _key(line: Line) -> tuple[str, str]:
+    return line.kind, line.device_id
+
+
+def _store(connection: psycopg.Connection, line: Line) -> bool:
+    return set_device(connection, KINDS[line.kind], line.device_id, line.settings)[1]
 
 
 def _load(line: dict[str, str]) -> Line:

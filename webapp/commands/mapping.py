@@ -7,7 +7,8 @@ import click
 import psycopg
 
 from models.devices.mapping import EndsTooEarly, map_vehicle, refresh_statistics
-from webapp.commands.csv_lines import import_csv
+from webapp.commands.csv_lines import read_lines, store_lines
+from webapp.commands.database import database
 from webapp.devices.mapping import NewMappingSchema
 
 REQUIRED = ("vehicleId", "meterId")
@@ -33,17 +34,17 @@ def import_(file: Path) -> None:
       energy mapping import fleet.csv
     """
     schema = NewMappingSchema()
-    imported = import_csv(
-        file,
-        required=REQUIRED,
-        columns=COLUMNS,
-        load=lambda line: schema.load({name: text for name, text in line.items() if text}),
-        key=lambda line: (line["vehicleId"], line["meterId"], str(line["valid_from"])),
-        store=_store,
-        finish=refresh_statistics,
+    lines = read_lines(
+        file, REQUIRED, COLUMNS, lambda line: schema.load({name: text for name, text in line.items() if text}), _key
     )
-    existing = imported.lines - imported.new
-    click.echo(f"Imported {imported.lines} mappings: {imported.new} new, {existing} existed already.")
+    new = store_lines(lines, _store)
+    with database() as (connection, _):
+        refresh_statistics(connection)
+    click.echo(f"Imported {len(lines)} mappings: {new} new, {len(lines) - new} existed already.")
+
+
+def _key(line: dict[str, Any]) -> tuple[str, str, str]:
+    return line["vehicleId"], line["meterId"], str(line["valid_from"])
 
 
 def _store(connection: psycopg.Connection, line: dict[str, Any]) -> bool:
