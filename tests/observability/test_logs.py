@@ -120,7 +120,7 @@ def test_a_request_is_one_line_that_says_what_came_of_it(json_server, resources,
 def test_the_line_names_the_route_and_the_path_only_of_what_was_refused(json_server):
     json_server.ask("GET", "/v1/meters/M-nobody?limit=1", headers={"X-Request-ID": "refused"})
     (line,) = json_server.events_of("refused")
-    assert (line["route"], line["status"]) == ("/v1/meters/<device_id>", 404)
+    assert (line["route"], line["status"]) == ("/v1/meters/<meter_id>", 404)
     assert line["path"] == "/v1/meters/M-nobody"
     json_server.ask("GET", f"/nowhere/{'x' * 5000}", headers={"X-Request-ID": "unmatched"})
     (line,) = json_server.events_of("unmatched")

@@ -41,7 +41,7 @@ def test_every_error_has_the_one_shape(client, method, path, status):
 
 
 def test_an_unexpected_error_tells_nothing_of_the_inside(client, monkeypatch):
-    monkeypatch.setattr("webapp.analytics.performance.get_performance", lambda *_: 1 / 0)
+    monkeypatch.setattr("models.analytics.energy.performance.get_performance", lambda *_, **__: 1 / 0)
     answer = client.get("/v1/analytics/performance/V001")
     assert answer.status_code == 500
     assert "ZeroDivision" not in answer.text

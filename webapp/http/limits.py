@@ -5,6 +5,7 @@ from flask import Flask, Response, current_app, g, request
 from models.access.keys import Key
 from models.access.limits import Allowance, LimitReached, RequestLimits
 from webapp.http.errors import error_response
+from webapp.http.operations import declared
 from webapp.http.resources import current_resources
 
 HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -28,7 +29,8 @@ def _count_request() -> None:
     if key is None:
         return
     per_second = key.requests_per_second or current_resources().settings.read_requests_per_second
-    if per_second and not (request.blueprint == "ingest" and request.method == "POST"):
+    operation = declared(request.endpoint)
+    if per_second and not (operation and operation.counts_readings):
         note_allowance(current_app.extensions["request_limits"].take(key.owner, per_second))
 
 

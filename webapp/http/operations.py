@@ -90,11 +90,11 @@ class Operation:
     answers: Mapping[int, str | Answer] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     headers: tuple[str, ...] = ()  # the shared header parameters that it reads, by name
-    raw_body: Callable[..., dict] | None = None  # the requestBody of a view that reads it by itself, by the settings
+    request_body: Mapping[str, Any] | None = None  # of a view that reads its body by itself: the OpenAPI object
+    description: str = ""  # that clients read; left out: the view's docstring
     deprecated: bool = False
     documented: bool = True
     path: Mapping[str, Any] = field(init=False)  # types of the arguments from the path
-    description: str = field(init=False)
     returns: Any = field(init=False)  # type of the JSON returned; None: no JSON
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class Operation:
         hints = get_type_hints(self.view, include_extras=True)
         self.returns = _json_type(hints.pop("return", None))
         self.path = {name: kind for name, kind in hints.items() if name not in ("query", "body")}
-        self.description = inspect.cleandoc(self.view.__doc__ or "")
+        self.description = self.description or inspect.cleandoc(self.view.__doc__ or "")
         self._query = self.query() if self.query else None
         self._body = self.body.schema() if self.body else None
 
@@ -123,9 +123,9 @@ def operation(
     return lambda view: Operation(view, tag, summary, scopes, **declaration)
 
 
-def declared(endpoint: str) -> Operation | None:
-    """The operation behind an endpoint of the current application; None for a view without a declaration."""
-    view = current_app.view_functions[endpoint]
+def declared(endpoint: str | None) -> Operation | None:
+    """The operation behind an endpoint of the current application; None for a view without a declaration, and None."""
+    view = current_app.view_functions.get(endpoint or "")
     return view if isinstance(view, Operation) else None
 
 

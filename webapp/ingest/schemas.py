@@ -10,17 +10,26 @@ from webapp.http.fields import Number, QuerySchema, Timestamp, device_id
 MAX_KWH = 1_000_000
 
 
+def _type(name: str) -> fields.String:
+    """The kind of a reading, in any letter case; webapp/ingest/decoding.py checks it."""
+    any_case = "".join(f"[{letter.upper()}{letter}]" for letter in name)
+    return fields.String(
+        metadata={"pattern": f"^{any_case}$", "description": f"`{name}`, in any letter case", "example": name}
+    )
+
+
 class ReadingSchema(Schema):
     """What both kinds of reading have in common. Firmware adds fields: unknown ones are ignored."""
 
     class Meta:
         unknown = EXCLUDE
 
-    type = fields.String(metadata={"description": "`meter` or `vehicle`, in any letter case", "example": "meter"})
     timestamp = Timestamp(
         required=True,
         metadata={
-            "description": "ISO 8601 with a zone; not before 2000, nor ahead of the server's clock",
+            "description": "when it was measured, ISO 8601 with a zone; not before 2000, nor older than "
+            "{retention_days} days (0: any age), and at most {max_clock_skew_seconds} seconds ahead of the service's "
+            "clock",
             "example": "2026-02-10T10:30:00Z",
         },
     )
@@ -29,6 +38,7 @@ class ReadingSchema(Schema):
 class MeterReadingSchema(ReadingSchema):
     """One measurement of a smart meter, on the AC side."""
 
+    type = _type("meter")
     meterId = device_id(required=True, metadata={"example": "M001"})
     kwhConsumedAc = Number(
         required=True,
@@ -41,6 +51,7 @@ class MeterReadingSchema(ReadingSchema):
 class VehicleReadingSchema(ReadingSchema):
     """One measurement of a vehicle, on the DC side."""
 
+    type = _type("vehicle")
     vehicleId = device_id(required=True, metadata={"example": "V001"})
     kwhDeliveredDc = Number(
         required=True,

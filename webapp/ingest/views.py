@@ -9,20 +9,24 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
-from flask import Blueprint, g, request
+from flask import Blueprint, Response, g, request
 
+from models.access.keys import INGEST, READ
 from models.readings import METER, VEHICLE, Entry, Kind
 from models.storage.receipts import get_entry_state
 from models.stream.entry_ids import parse_receipt
 from webapp.http.auth import binding
 from webapp.http.bodies import Malformed, is_ndjson, read_body
-from webapp.http.errors import ApiError
+from webapp.http.encoding import json_response
+from webapp.http.errors import ApiError, not_found
 from webapp.http.limits import note_allowance
+from webapp.http.operations import operation
 from webapp.http.resources import current_resources, database
 from webapp.ingest.acceptance import Idempotency, accept
+from webapp.ingest.answers import Accepted, Receipt, ReceiptState
 from webapp.ingest.counters import count_rejected
+from webapp.ingest.declarations import declare
 from webapp.ingest.decoding import Bounds, Decoded, TooManyReadings, decode
-from webapp.ingest.schemas import AtomicSchema
 
 bp = Blueprint("ingest", __name__)
 
@@ -50,9 +54,9 @@ PATHS = (
 )
 
 
-def ingest(path: Path) -> tuple[dict, int, dict[str, str]]:
+def ingest(path: Path, *, atomic: bool) -> Response:
     _raise_refusal_of_fast_door()
-    key, atomic, ndjson = _idempotency_key(), AtomicSchema().load(request.args)["atomic"], is_ndjson(request)
+    key, ndjson = _idempotency_key(), is_ndjson(request)
     body = _read_body(ndjson, needs_length=bool(key) or atomic)
     decoded = g.decoded = _decode(body, path.kind, ndjson)
     _refuse_without_good_readings(decoded, atomic)
@@ -63,24 +67,29 @@ def ingest(path: Path) -> tuple[dict, int, dict[str, str]]:
     if accepted.first_answer is not None:
         g.replayed = True
         first = msgspec.json.decode(accepted.first_answer)
-        return {**first["answer"], "receipt": accepted.receipt}, first["status"], {"Idempotent-Replay": "true"}
-    return {**answer, "receipt": accepted.receipt}, path.status, {}
+        response = json_response(Accepted(**first["answer"], receipt=accepted.receipt), first["status"])
+        response.headers["Idempotent-Replay"] = "true"
+        return response
+    return json_response(Accepted(**answer, receipt=accepted.receipt), path.status)
 
 
 for path in PATHS:
     endpoint = f"ingest{path.rule.replace('/', '_')}"
-    bp.add_url_rule(path.rule, endpoint=endpoint, view_func=partial(ingest, path), methods=["POST"])
+    operation_of_path = declare(path.kind, path.status, partial(ingest, path))
+    bp.add_url_rule(path.rule, endpoint=endpoint, view_func=operation_of_path, methods=["POST"])
 
 
-@bp.get("/v1/telemetry/receipts/<text>")
-def show_receipt(text: str):
-    if (entry := parse_receipt(text)) is None:
-        raise ApiError(404, "Receipt not found")
+@bp.get("/v1/telemetry/receipts/<receipt>")
+@operation("Ingest", "Show the state of a request's readings", scopes=(INGEST, READ), errors=(404,))
+def get_receipt(receipt: Receipt) -> ReceiptState:
+    """A receipt is known for {receipt_retention_days} days after its readings were stored; then the answer is 404."""
+    if (entry := parse_receipt(receipt)) is None:
+        raise not_found("Receipt")
     with database() as connection:
         found = get_entry_state(connection, current_resources().stream, *entry)
     if found is None:
-        raise ApiError(404, "Receipt not found")
-    return {"receipt": text, "state": found.state, "deadLetters": found.dead_letters}
+        raise not_found("Receipt")
+    return ReceiptState(receipt=receipt, state=found.state, dead_letters=found.dead_letters)
 
 
 # ── The request ──────────────────────────────────────────────────────────────────────────────────────────────

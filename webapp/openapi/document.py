@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 from apispec import APISpec
@@ -13,7 +14,7 @@ from webapp.http.answers import camel_case
 from webapp.http.errors import Error
 from webapp.http.limits import HEADERS as LIMIT_HEADERS
 from webapp.http.operations import Answer, Operation
-from webapp.openapi import legacy, shared
+from webapp.openapi import shared
 from webapp.openapi.schemas import Requests, json_type, query_parameters
 
 _ARGUMENT = re.compile(r"<(?:[^:>]+:)?(\w+)>")
@@ -45,7 +46,6 @@ def build_document(app: Flask, settings: Settings) -> dict:
         described["operationId"] = name
         described["parameters"] += query_parameters(requests, operation.query) if operation.query else []
         spec.path(path, operations=dict.fromkeys(methods, described))
-    legacy.add(spec, settings)
     return _finish(spec.to_dict(), settings)
 
 
@@ -76,15 +76,15 @@ def _operation(spec: APISpec, operation: Operation, settings: Settings) -> dict[
             *operation.headers,
             "X-Request-ID",
         ],
-        **_request_body(operation, settings),
+        **_request_body(operation),
         "security": [{scheme: [scope]} for scope in operation.scopes for scheme in shared.SECURITY_SCHEMES],
         "responses": _responses(spec, operation),
     }
 
 
-def _request_body(operation: Operation, settings: Settings) -> dict[str, Any]:
-    if operation.raw_body:
-        return {"requestBody": operation.raw_body(settings)}
+def _request_body(operation: Operation) -> dict[str, Any]:
+    if operation.request_body:
+        return {"requestBody": deepcopy(operation.request_body)}  # apispec resolves the schemas in place
     if not operation.body:
         return {}
     body = operation.body
@@ -139,6 +139,8 @@ def _finish(node: Any, settings: Settings) -> Any:
 def _finish_text(key: str, value: Any, settings: Settings) -> Any:
     if key == "description" and isinstance(value, str):
         return _SETTING.sub(lambda found: _plain(getattr(settings, found[1])), value)
+    if key == "maxItems" and isinstance(value, str):
+        return getattr(settings, value.strip("{}"))
     if key == "pattern" and isinstance(value, str):
         return value.replace(r"\Z", "$")
     return _finish(value, settings)
