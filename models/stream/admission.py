@@ -1,33 +1,35 @@
-"""Admission: what Redis runs to put the entries of several requests into a shard's stream, or to say why not.
+"""Admission: the script with which Redis appends the entries of several requests to a shard's stream, or refuses them.
 
-One round trip, so that the bound, the limits, the tokens and the entries are one decision. A script that comes too
-late refuses: the web has stopped waiting and told the devices that nothing was taken.
+One round trip, so that the bound, the limits, the tokens and the entries are one decision. After its deadline the
+script refuses: by then the web has answered that nothing was accepted.
 
-A request is **plain** where it has no Idempotency-Key and its API key no limit. The plain requests of a group share
-one token, which remembers what became of each; every other request has a token, and maybe an allowance, of its own.
+An append is **plain** unless it has an Idempotency-Key or its API key has a limit; then it is **conditional**. The
+plain appends of a group share one token, which keeps their outcomes. Each conditional append has a token of its own,
+and an allowance if it is charged.
 
-KEYS  the stream, the token of the plain requests, then the tokens and allowances that the others name by their place
-ARGV  deadline (ms), bound (entries), the group token's time to live (s), how many are plain, their payloads; then of
-      each other: payload, place of its token, the token's time to live (s), fingerprint and answer, place of its
-      allowance (0: none), its cost (ms), the largest deficit (ms)
-Says  now (ms), the backlog before, and for each, plain ones first: an entry id, `full` or `late`; for those that are
-      not plain an array of verdict, detail, and the deficit of the allowance (ms)
+KEYS     the stream, the token of the plain appends, then the tokens and allowances of the conditional ones
+ARGV     deadline (ms), bound (entries), time to live of the shared token (s), number of plain appends, their payloads;
+         then for each conditional append: payload, index of its token in KEYS, the token's time to live (s),
+         fingerprint and answer, index of its allowance in KEYS (0: none), its cost (ms), the largest deficit (ms)
+Returns  now (ms), the backlog before, and an outcome for each append, plain ones first: an entry id, `full` or `late`;
+         for a conditional append an array of verdict, detail, and the deficit of the allowance (ms)
 """
 
 import uuid
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.access.limits import ALLOWANCE_LUA, Allowance, Charge, LimitReached
 from models.stream.entry_ids import EntryId, parse_entry_id
 from models.stream.keys import allowance_key, stream_key, token_key
 
-# A generated token only has to outlive the attempts of one request.
+# A generated token has to outlive the attempts of one group.
 GENERATED_TOKEN_TTL_SECONDS = 60
 
-APPEND = f"""
-{ALLOWANCE_LUA}
+APPEND = (
+    ALLOWANCE_LUA
+    + """
 local now = clock_ms()
 local late = now > tonumber(ARGV[1])
 local backlog = redis.call('XLEN', KEYS[1])
@@ -38,60 +40,61 @@ local function add(payload)
   return redis.call('XADD', KEYS[1], '*', 'v1', payload)
 end
 
-local said = {{}}
+local outcomes = {}
 local plain = tonumber(ARGV[4])
 local known = plain > 0 and redis.call('GET', KEYS[2])
 if known then
-  for verdict in known:gmatch('%S+') do said[#said + 1] = verdict end
+  for outcome in known:gmatch('%S+') do outcomes[#outcomes + 1] = outcome end
 elseif late then
-  for place = 1, plain do said[place] = 'late' end
+  for i = 1, plain do outcomes[i] = 'late' end
 elseif plain > 0 then
-  for place = 1, plain do said[place] = add(ARGV[4 + place]) end
-  redis.call('SET', KEYS[2], table.concat(said, ' '), 'EX', ARGV[3])
+  for i = 1, plain do outcomes[i] = add(ARGV[4 + i]) end
+  redis.call('SET', KEYS[2], table.concat(outcomes, ' '), 'EX', ARGV[3])
 end
 
-local function admit(payload, token, ttl, told, allowance, cost, max_deficit)
+local function admit(payload, token, ttl, fingerprint_and_answer, allowance, cost, max_deficit)
   local deficit = allowance and get_deficit(allowance, now) or 0
   local seen = redis.call('GET', token)
-  if seen then return {{'seen', seen, as_text(deficit)}} end
-  if late then return {{'late'}} end
-  if allowance and is_used_up(deficit, max_deficit) then return {{'limited', '', as_text(deficit)}} end
+  if seen then return {'seen', seen, as_text(deficit)} end
+  if late then return {'late'} end
+  if allowance and is_used_up(deficit, max_deficit) then return {'limited', '', as_text(deficit)} end
   local id = add(payload)
-  if id == 'full' then return {{'full'}} end
-  redis.call('SET', token, id .. ' ' .. told, 'EX', ttl)
+  if id == 'full' then return {'full'} end
+  redis.call('SET', token, id .. ' ' .. fingerprint_and_answer, 'EX', ttl)
   if allowance then
     deficit = deficit + tonumber(cost)
     set_deficit(allowance, now, deficit)
   end
-  return {{'added', id, as_text(deficit)}}
+  return {'added', id, as_text(deficit)}
 end
 
-for at = 5 + plain, #ARGV, 7 do
-  local token, allowance = KEYS[tonumber(ARGV[at + 1])], KEYS[tonumber(ARGV[at + 4])]
-  said[#said + 1] = admit(ARGV[at], token, ARGV[at + 2], ARGV[at + 3], allowance, ARGV[at + 5], ARGV[at + 6])
+for i = 5 + plain, #ARGV, 7 do
+  local token, allowance = KEYS[tonumber(ARGV[i + 1])], KEYS[tonumber(ARGV[i + 4])]
+  outcomes[#outcomes + 1] = admit(ARGV[i], token, ARGV[i + 2], ARGV[i + 3], allowance, ARGV[i + 5], ARGV[i + 6])
 end
-return {{now, backlog, said}}
+return {now, backlog, outcomes}
 """
+)
 
 
 class BacklogFull(Exception):
-    """The shard's backlog is at its bound, or Redis is out of memory. Nothing was taken."""
+    """The shard's backlog is at its bound, or Redis is out of memory. Nothing was accepted."""
 
 
 class StreamUnreachable(Exception):
-    """Redis can't be reached, or did not get to the append in time. Nothing was taken."""
+    """Redis is unavailable, or did not execute the append in time. Nothing was accepted."""
 
 
 class OutcomeUnknown(Exception):
-    """The append was sent, its answer got lost, and Redis could not be asked again: taken once, or not at all."""
+    """The append was sent and its answer got lost: accepted once or not at all."""
 
 
 class TokenReused(Exception):
-    """The token stands for an append with another fingerprint. Nothing was taken."""
+    """The token belongs to an append with another fingerprint. Nothing was accepted."""
 
 
 class Appended(NamedTuple):
-    """An entry that the stream has. `answer` is what the first request under this token was answered with."""
+    """An entry in the stream. `answer` is what was kept with the first append under this token."""
 
     shard: int
     entry_id: EntryId
@@ -103,7 +106,7 @@ class Appended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What makes an append one that is not plain: it has a token of its own, and maybe a charge."""
+    """The conditions of an append that is not plain: a token of its own, and maybe a charge."""
 
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     token_ttl_seconds: int = GENERATED_TOKEN_TTL_SECONDS
@@ -111,10 +114,10 @@ class Conditions:
     answer: bytes = b""
     charge: Charge | None = None
 
-    def read(self, said: list, shard: int, was_empty: bool) -> Appended:
-        """What the script said to this append. Raises why it was not taken."""
-        verdict, detail = said[0], said[1] if len(said) > 1 else b""
-        allowance = Allowance(self.charge.limit, float(said[2])) if self.charge and len(said) > 2 else None
+    def read_outcome(self, outcome: list[bytes], shard: int, was_empty: bool) -> Appended:
+        """Raises why the append was refused."""
+        verdict, detail = outcome[0], outcome[1] if len(outcome) > 1 else b""
+        allowance = Allowance(self.charge.limit, float(outcome[2])) if self.charge and len(outcome) > 2 else None
         if verdict == b"added":
             return Appended(shard, parse_entry_id(detail), was_empty, allowance=allowance)
         if verdict == b"seen":
@@ -124,41 +127,54 @@ class Conditions:
             return Appended(shard, parse_entry_id(entry_id), False, True, answer, allowance)
         if allowance and verdict == b"limited":
             raise LimitReached(allowance)
-        raise refusal(verdict)
+        raise _refusal(verdict)
 
 
-def read_plain(said: bytes, shard: int, was_empty: bool) -> Appended:
-    """What the script said to a plain append. Raises why it was not taken."""
-    if said in (b"full", b"late"):
-        raise refusal(said)
-    return Appended(shard, parse_entry_id(said), was_empty)
+def read_plain_outcome(outcome: bytes, shard: int, was_empty: bool) -> Appended:
+    """Raises why the append was refused."""
+    if outcome in (b"full", b"late"):
+        raise _refusal(outcome)
+    return Appended(shard, parse_entry_id(outcome), was_empty)
 
 
-def is_late(reply: list) -> bool:
-    """Whether the script refused an append of this group for coming too late: all that it did not know already."""
-    return any(said == b"late" or said[0] == b"late" for said in reply[2])
+class Reply(NamedTuple):
+    """What the script returns."""
+
+    now_ms: int
+    backlog: int
+    outcomes: list[Any]
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline had passed for an append whose token was not known."""
+        return any(outcome == b"late" or outcome[0] == b"late" for outcome in self.outcomes)
 
 
-def refusal(verdict: bytes) -> Exception:
+def _refusal(verdict: bytes) -> Exception:
     if verdict == b"full":
         return BacklogFull("the backlog is at its bound")
     return StreamUnreachable("Redis took too long")
 
 
 def arguments(
-    shard: int, token: str, deadline_ms: int, bound: int, plain: list[bytes], others: list[tuple[bytes, Conditions]]
-) -> list:
-    """The script's arguments, from the number of keys on; `token` is that of the plain appends."""
+    shard: int,
+    token: str,
+    deadline_ms: int,
+    bound: int,
+    plain: list[bytes],
+    conditional: list[tuple[bytes, Conditions]],
+) -> list[Any]:
+    """The script's arguments, from the number of keys on; `token` is the one of the plain appends."""
     keys = [stream_key(shard), token_key(shard, token)]
-    told = []
-    for payload, conditions in others:
+    rows: list[tuple] = []
+    for payload, conditions in conditional:
         keys.append(token_key(shard, conditions.token))
-        token_place, allowance_place, cost, max_deficit = len(keys), 0, 0.0, 0.0
+        token_index, allowance_index, cost, max_deficit = len(keys), 0, 0.0, 0.0
         if charge := conditions.charge:
             keys.append(allowance_key(shard, charge.owner))
-            allowance_place = len(keys)
+            allowance_index = len(keys)
             cost, max_deficit = charge.limit.cost_ms(charge.readings), charge.limit.max_deficit_ms
-        known = conditions.fingerprint.encode() + b" " + conditions.answer
-        told.append((payload, token_place, conditions.token_ttl_seconds, known, allowance_place, cost, max_deficit))
+        kept = conditions.fingerprint.encode() + b" " + conditions.answer
+        rows.append((payload, token_index, conditions.token_ttl_seconds, kept, allowance_index, cost, max_deficit))
     head = (deadline_ms, bound, GENERATED_TOKEN_TTL_SECONDS, len(plain))
-    return [len(keys), *keys, *head, *plain, *chain.from_iterable(told)]
+    return [len(keys), *keys, *head, *plain, *chain.from_iterable(rows)]

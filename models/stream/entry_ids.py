@@ -1,6 +1,6 @@
 """Stream entry ids (`1795218259495-0`: Redis's clock in ms, a sequence number) and the receipts made of them.
 
-A receipt names what one request put into the stream: `<shard>-<ms>-<sequence>`.
+A receipt, `<shard>-<ms>-<sequence>`, names the entry of one request.
 """
 
 import re
@@ -43,7 +43,7 @@ def receipt(shard: int, entry_id: EntryId) -> str:
 
 
 def parse_receipt(text: str) -> tuple[int, EntryId] | None:
-    """The shard and entry that a receipt names, or None where it can't be one of ours."""
+    """The shard and the entry of a receipt; None if no receipt has this form."""
     match = _RECEIPT.fullmatch(text)
     if match is None:
         return None
@@ -54,9 +54,9 @@ def parse_receipt(text: str) -> tuple[int, EntryId] | None:
 
 
 def received_at(shard: int, shards: int, entry_id: EntryId) -> int:
-    """When Redis took the entry, in microseconds since the epoch: the order in which submissions were accepted.
+    """When Redis accepted the entry, in microseconds since 1970: the order in which submissions were accepted.
 
-    The microseconds, which Redis does not tell, hold the entry's place within its millisecond and its shard,
-    so that no two entries of one millisecond share a time.
+    An id has milliseconds. The microseconds are the entry's place within its millisecond and its shard, so that no
+    two entries of one millisecond have the same time.
     """
     return entry_id.ms * 1000 + min(entry_id.sequence * shards + shard, 999)

@@ -2,10 +2,10 @@
 
 Keys of shard n (the braces keep a shard's keys on one node of a cluster):
 
-    telemetry:{n}                 stream; an entry is one field, `v1`, holding an encoded `Entry`
-    telemetry:{n}:stored          id of the newest entry that is in Postgres, written when the stream is trimmed
-    telemetry:{n}:token:<token>   what was appended under this token (models/stream/admission.py)
-    telemetry:{n}:allowance:<owner>  of an API key's readings (models/access/limits.py)
+    telemetry:{n}                    stream; an entry is one field, `v1`, with an encoded `Entry`
+    telemetry:{n}:stored             id of the newest entry in Postgres, written by the trim
+    telemetry:{n}:token:<token>      outcome of the appends under this token (models/stream/admission.py)
+    telemetry:{n}:allowance:<owner>  readings that an API key may still send (models/access/limits.py)
 """
 
 FIELD = b"v1"

@@ -1,75 +1,78 @@
-"""Appends on their way from the threads of the requests to the appender's, and back."""
+"""Hand-over of pending appends between request threads and the appender."""
 
 import threading
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
-from models.stream.admission import Appended, Conditions, StreamUnreachable, arguments, read_plain
+from models.stream.admission import Appended, Conditions, Reply, StreamUnreachable, arguments, read_plain_outcome
 
 
 class Append:
-    """One request's append on its way. Whoever claims it first decides: the thread that sends it, or its request,
-    which has waited too long for that."""
+    """One request's append. It belongs to whoever claims it first: the appender, which sends it, or its request,
+    which has waited too long."""
 
-    __slots__ = ("_claim", "_done", "conditions", "error", "payload", "result", "shard")
+    __slots__ = ("_claim", "_done", "_outcome", "conditions", "payload", "shard")
 
     def __init__(self, payload: bytes, shard: int | None = None, conditions: Conditions | None = None):
         self.payload, self.shard, self.conditions = payload, shard, conditions
-        self.result: Appended | None = None
-        self.error: Exception | None = None
+        self._outcome: Appended | Exception | None = None
         self._claim, self._done = threading.Lock(), threading.Lock()
         self._done.acquire()
 
     def claim(self) -> bool:
         return self._claim.acquire(blocking=False)
 
-    def finish(self, result: Appended | None = None, error: Exception | None = None) -> None:
-        self.result, self.error = result, error
+    def finish(self, outcome: Appended | Exception) -> None:
+        self._outcome = outcome
         self._done.release()
 
     def wait(self, seconds: float) -> Appended:
-        """What became of it. Raises why it was not taken; StreamUnreachable where it was not sent in time."""
+        """Raises why the append was refused; StreamUnreachable if it was not sent in time."""
         if not self._done.acquire(timeout=seconds):
             if self.claim():
-                raise StreamUnreachable("Redis is slow, and others wait before this one")
+                raise StreamUnreachable("Redis is slow, and other appends wait before this one")
             self._done.acquire()
-        if self.error:
-            raise self.error
-        return self.result
+        if isinstance(self._outcome, Appended):
+            return self._outcome
+        raise self._outcome or RuntimeError("the append has no outcome")
 
 
 @dataclass
 class Group:
-    """The appends that go to one shard in one round trip, and the token under which that happens once."""
+    """The appends to one shard in one round trip, and the token that makes the plain ones happen once."""
 
     shard: int
     plain: list[Append] = field(default_factory=list)
-    others: list[Append] = field(default_factory=list)
+    conditional: list[Append] = field(default_factory=list)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def arguments(self, deadline_ms: int, bound: int) -> list:
+    def add(self, append: Append) -> None:
+        (self.conditional if append.conditions else self.plain).append(append)
+
+    def arguments(self, deadline_ms: int, bound: int) -> list[Any]:
         plain = [append.payload for append in self.plain]
-        others = [(append.payload, append.conditions) for append in self.others]
-        return arguments(self.shard, self.token, deadline_ms, bound, plain, others)
+        conditional = [(append.payload, append.conditions) for append in self.conditional if append.conditions]
+        return arguments(self.shard, self.token, deadline_ms, bound, plain, conditional)
 
     @property
     def appends(self) -> list[Append]:
-        return [*self.plain, *self.others]
+        return [*self.plain, *self.conditional]
 
-    def finish(self, reply: list) -> None:
-        """Gives each append what the script said to it."""
-        _, backlog, said = reply
-        was_empty = backlog == 0
-        for append, verdict in list(zip(self.appends, said, strict=True)):
-            read = append.conditions.read if append.conditions else read_plain
+    def finish(self, reply: Reply) -> None:
+        """Gives each append its outcome."""
+        was_empty = reply.backlog == 0
+        pairs = list(zip(self.appends, reply.outcomes, strict=True))  # before any is finished
+        for append, outcome in pairs:
+            read = append.conditions.read_outcome if append.conditions else read_plain_outcome
             try:
-                result = read(verdict, self.shard, was_empty)
-            except Exception as error:  # each request's own: refused, or answered with what makes no sense
-                append.finish(error=error)
+                appended = read(outcome, self.shard, was_empty)
+            except Exception as error:  # a refusal, or an outcome that can't be read: this request's own
+                append.finish(error)
             else:
-                was_empty = was_empty and result.replayed  # one bell is enough
-                append.finish(result)
+                was_empty = was_empty and appended.replayed  # only the first new entry rings
+                append.finish(appended)
 
     def fail(self, error: Exception) -> None:
         for append in self.appends:
-            append.finish(error=error)
+            append.finish(error)

@@ -1,11 +1,11 @@
-"""The telemetry stream, both its ends: the web appends entries, the drain reads and trims them.
+"""The telemetry stream: the web appends entries, the drain reads and trims them.
 
-An entry's life: appended by `append` (the answer to the device waits for Redis to have it on its append-only
-file), read by the drain with `read_after`, stored in Postgres together with the shard's new position, and only
-then removed by `trim`. Nothing else removes an entry. The keys are in models/stream/keys.py.
+The life of an entry: `append` adds it (the answer to the device waits until Redis has it in its append-only file),
+the drain reads it with `read_after` and stores it in Postgres together with the shard's new position, and only then
+`trim` removes it. Nothing else removes an entry. The keys are in models/stream/keys.py.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import redis
@@ -32,9 +32,9 @@ if (redis.call('GET', KEYS[2]) or '0-0') == ARGV[3] then redis.call('SET', KEYS[
 
 
 class TelemetryStream:
-    """A process's connections to the stream. Connects at the first use; safe to share between threads.
+    """A process's connections to the stream. Connects at the first use; threads may share it. Open it after a fork.
 
-    Open it after a fork. Readers raise redis.RedisError where Redis is away.
+    All methods but `append` raise redis.RedisError if Redis is unavailable.
     """
 
     def __init__(self, settings: Settings):
@@ -47,7 +47,7 @@ class TelemetryStream:
         self._appender.close()
         self._redis.close()
 
-    # ── The web's end ────────────────────────────────────────────────────────────────────────────────────────
+    # ── For the web ──────────────────────────────────────────────────────────────────────────
 
     def append(self, payload: bytes, owner: str | None = None, conditions: Conditions | None = None) -> Appended:
         """Appends one entry; returns once Redis has it on disk.
@@ -64,11 +64,11 @@ class TelemetryStream:
     def shard_of(self, owner: str) -> int:
         return crc32(owner.encode()) % self.shards
 
-    # ── The drain's end ──────────────────────────────────────────────────────────────────────────────────────
+    # ── For the drain ──────────────────────────────────────────────────────────────────────────
 
     def read_after(self, shard: int, entry_id: EntryId, count: int) -> list[StreamEntry]:
         """Up to `count` entries that come after `entry_id`, oldest first."""
-        found = self._redis.xrange(stream_key(shard), min=f"({entry_id}", count=count)
+        found: Any = self._redis.xrange(stream_key(shard), min=f"({entry_id}", count=count)
         return [StreamEntry(parse_entry_id(id_), fields) for id_, fields in found]
 
     def trim(self, shard: int, entry_id: EntryId, *, replaces: EntryId) -> None:
@@ -89,7 +89,7 @@ class TelemetryStream:
         return parse_entry_id(stored) if stored else NO_ENTRY
 
     def raise_last_id(self, shard: int, entry_id: EntryId) -> None:
-        """Makes every id given from now on greater than `entry_id`, whatever Redis's clock says."""
+        """Makes all future ids greater than `entry_id`, whatever Redis's clock says."""
         key = stream_key(shard)
         if not self._redis.exists(key):
             self._redis.xadd(key, {FIELD: b""}, id=str(entry_id))
@@ -98,25 +98,25 @@ class TelemetryStream:
             self._redis.execute_command("XSETID", key, str(entry_id))
 
     def last_id(self, shard: int) -> EntryId:
-        """The last id the stream gave, of whatever became of that entry; 0-0 where there is no stream."""
+        """The last id that the stream assigned, also to an entry removed since; NO_ENTRY if there is no stream."""
         try:
             return parse_entry_id(self._redis.xinfo_stream(stream_key(shard))["last-generated-id"])
         except redis.ResponseError:
             return NO_ENTRY
 
-    # ── Looking on ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── For health and metrics ──────────────────────────────────────────────────────────────────────────
 
     def backlog(self, shard: int) -> int:
-        """Entries in the shard's stream: what is not yet in Postgres, and for a moment what was just stored."""
+        """Entries in the shard's stream: those not yet in Postgres, and for a moment those just stored."""
         return self._redis.xlen(stream_key(shard))
 
     def oldest(self, shard: int) -> EntryId | None:
-        """The oldest entry of the shard's stream, None where it is empty."""
-        found = self._redis.xrange(stream_key(shard), count=1)
+        """The oldest entry of the shard's stream, None if it is empty."""
+        found: Any = self._redis.xrange(stream_key(shard), count=1)
         return parse_entry_id(found[0][0]) if found else None
 
     def known_shards(self) -> list[int]:
-        """The configured shards, and those beyond them that still hold a stream."""
+        """The configured shards, and those above them that still have a stream."""
         beyond = range(self.shards, MAX_SHARDS)
         with self._redis.pipeline(transaction=False) as pipeline:
             for shard in beyond:
@@ -126,7 +126,3 @@ class TelemetryStream:
 
     def contains(self, shard: int, entry_id: EntryId) -> bool:
         return bool(self._redis.xrange(stream_key(shard), min=str(entry_id), max=str(entry_id), count=1))
-
-    def ping(self) -> None:
-        """Raises redis.RedisError where Redis does not answer."""
-        self._redis.ping()

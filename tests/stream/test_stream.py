@@ -1,4 +1,4 @@
-"""Both ends of the telemetry stream, on a real Redis; what a reply that got lost leaves behind."""
+"""The telemetry stream on a real Redis: appends, also those whose answer gets lost, reads and trims."""
 
 import socket
 import threading
@@ -17,10 +17,11 @@ from models.stream.admission import (
     BacklogFull,
     Conditions,
     OutcomeUnknown,
+    Reply,
     StreamUnreachable,
     TokenReused,
 )
-from models.stream.appender import PATIENCE_SECONDS
+from models.stream.appender import RESEND_SECONDS
 from models.stream.entry_ids import EntryId, parse_receipt, receipt, received_at
 from models.stream.pending import Append, Group
 from models.stream.telemetry import TelemetryStream
@@ -52,7 +53,7 @@ def test_an_entry_goes_in_is_read_and_is_trimmed(stream):
     assert stream.backlog(1) == 0
 
 
-def test_a_trim_that_comes_late_does_not_take_the_mark_back(stream):
+def test_a_late_trim_does_not_set_the_stored_id_back(stream):
     first, second = stream.append(b"one", owner=OWNERS[0]).entry_id, stream.append(b"two", owner=OWNERS[0]).entry_id
     stream.trim(0, first, replaces=EntryId(0, 0))
     stream.trim(0, second, replaces=first)
@@ -80,22 +81,22 @@ def test_a_token_makes_an_append_happen_once(stream):
     assert stream.backlog(0) == 1
 
 
-def test_scripts_are_loaded_again_after_redis_forgot_them(stream, broker):
+def test_scripts_are_loaded_again_after_redis_lost_them(stream, broker):
     stream.append(b"x", owner=OWNERS[0])
     broker.script_flush()
     stream.append(b"x", owner=OWNERS[0])
     assert stream.backlog(0) == 2
 
 
-def test_an_append_that_redis_gets_to_too_late_takes_nothing(stream, broker, servers):
-    """Redis stands still while the append waits in its socket: the device hears that nothing was taken, and that
-    stays true when Redis goes on."""
+def test_an_append_that_redis_executes_too_late_appends_nothing(stream, broker, servers):
+    """Redis stops while the append waits in its socket: the device is answered that nothing was taken, which stays
+    true when Redis continues."""
     stream.append(b"x", owner=OWNERS[0])
-    broker.execute_command("CLIENT", "PAUSE", int(PATIENCE_SECONDS * 1000) + 2500)
+    broker.execute_command("CLIENT", "PAUSE", int(RESEND_SECONDS * 1000) + 2500)
     started = time.monotonic()
     with pytest.raises((StreamUnreachable, OutcomeUnknown)):
         stream.append(b"late", owner=OWNERS[0])
-    assert time.monotonic() - started < PATIENCE_SECONDS + 2
+    assert time.monotonic() - started < RESEND_SECONDS + 2
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
@@ -107,8 +108,8 @@ def test_an_append_that_redis_gets_to_too_late_takes_nothing(stream, broker, ser
     assert stream.backlog(0) == 1
 
 
-def test_an_append_whose_answer_got_lost_is_taken_once(stream, resources, servers):
-    """A proxy cuts the connection after Redis took the append, before its answer arrives."""
+def test_an_append_whose_answer_got_lost_happens_once(stream, resources, servers):
+    """A proxy cuts the connection after Redis executed the append, before the answer arrives."""
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
     lossy.append(b"before", owner=OWNERS[0])
@@ -121,7 +122,7 @@ def test_an_append_whose_answer_got_lost_is_taken_once(stream, resources, server
     lossy.close()
 
 
-def test_an_append_without_any_answer_is_called_unknown(stream, resources, servers):
+def test_an_append_without_any_answer_is_unknown(stream, resources, servers):
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
     lossy.append(b"before", owner=OWNERS[0])
@@ -133,16 +134,16 @@ def test_an_append_without_any_answer_is_called_unknown(stream, resources, serve
 
 
 def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, resources, servers):
-    """Plain, named and charged ones at a time, while answers get lost; and there are no other entries."""
+    """Plain, named and charged ones together, while answers get lost. There are no other entries."""
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
     charge = Charge("owner", Limit(per_second=1.0, burst=1000), readings=1)
-    told: dict[bytes, Appended] = {}
+    appends: dict[bytes, Appended] = {}
 
     def send(number: int) -> None:
         payload = str(number).encode()
         conditions = (None, None, Conditions(f"key:{number}", 60), Conditions(charge=charge))[number % 4]
-        told[payload] = lossy.append(payload, conditions and OWNERS[0], conditions)
+        appends[payload] = lossy.append(payload, conditions and OWNERS[0], conditions)
 
     with ThreadPoolExecutor(20) as pool:
         for round_ in range(10):
@@ -154,16 +155,16 @@ def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, res
         for shard in range(stream.shards)
         for entry_id, fields in stream.read_after(shard, EntryId(0, 0), 1000)
     }
-    assert stored == {payload: (appended.shard, appended.entry_id) for payload, appended in told.items()}
-    assert sum(stream.backlog(shard) for shard in range(stream.shards)) == len(told) == 200
+    assert stored == {payload: (appended.shard, appended.entry_id) for payload, appended in appends.items()}
+    assert sum(stream.backlog(shard) for shard in range(stream.shards)) == len(appends) == 200
     deficit_ms = 1000 * 50  # of 50 readings charged, at one a second
-    left = told[b"199"].allowance.deficit_ms
+    left = appends[b"199"].allowance.deficit_ms
     assert deficit_ms - 60_000 < left <= deficit_ms
     lossy.close()
 
 
-def test_a_request_does_not_wait_for_ever_behind_a_group_that_redis_does_not_answer(stream, broker):
-    """Redis stands still: what it was asked for may be taken, what came later was certainly not sent."""
+def test_a_request_does_not_wait_long_behind_a_group_without_an_answer(stream, broker):
+    """Redis stops: the group sent before may be accepted, the append after it was certainly not sent."""
     stream.append(b"x")
     broker.execute_command("CLIENT", "PAUSE", 3000)
     with ThreadPoolExecutor(2) as pool:
@@ -181,7 +182,7 @@ def test_a_request_does_not_wait_for_ever_behind_a_group_that_redis_does_not_ans
     assert b"behind it" not in payloads
 
 
-def test_ids_go_on_rising_from_where_they_are_told_to(stream, broker):
+def test_ids_continue_from_the_id_that_is_set(stream, broker):
     future = EntryId(int(time.time() * 1000) + 3_600_000, 7)
     stream.raise_last_id(0, future)
     assert stream.backlog(0) == 0
@@ -214,40 +215,46 @@ def test_a_receipt_names_shard_and_entry(text):
         "1-5-00",
     ],
 )
-def test_what_is_no_receipt_is_none(text):
+def test_a_text_that_is_no_receipt_is_none(text):
     assert parse_receipt(text) is None
 
 
-def test_entries_of_one_millisecond_are_received_in_order_and_never_together():
+def test_entries_of_one_millisecond_have_distinct_received_times_in_order():
     times = [received_at(shard, 4, EntryId(1_795_218_259_495, sequence)) for sequence in range(5) for shard in range(4)]
     assert len(set(times)) == len(times)
     assert times == sorted(times)
     assert times[0] // 1000 == times[-1] // 1000 == 1_795_218_259_495
 
 
-def test_the_verdicts_of_admission_without_a_server(resources):
-    """A unit, on fakeredis: what the script says is what its readers understand."""
+def test_the_outcomes_of_admission_without_a_server(resources):
+    """A unit, on fakeredis: what the script returns is what its readers understand."""
     fake = fakeredis.FakeRedis()
 
-    def ask(group: Group, deadline_ms: int, bound: int) -> list[Append]:
+    def send(group: Group, deadline_ms: int, bound: int) -> list[Appended | Exception]:
         keys, *rest = group.arguments(deadline_ms, bound)
-        group.finish(fake.eval(APPEND, keys, *rest))
-        return group.appends
+        group.finish(Reply(*fake.eval(APPEND, keys, *rest)))
+        return [outcome(append) for append in group.appends]
+
+    def outcome(append: Append) -> Appended | Exception:
+        try:
+            return append.wait(0)
+        except Exception as error:
+            return error
 
     far = int(time.time() * 1000) + 60_000
     once = Conditions("t", 60, "f", b"answer")
-    group = Group(0, plain=[Append(b"a"), Append(b"b")], others=[Append(b"c", 0, once), Append(b"d", 0, once)])
-    first, second, third, repeat = ask(group, far, bound=4)
-    assert [append.result.was_empty for append in (first, second, third)] == [True, False, False]
-    assert repeat.result.replayed
-    assert repeat.result.entry_id == third.result.entry_id
-    again = ask(Group(0, plain=[Append(b"a"), Append(b"b")], token=group.token), far, bound=4)
-    assert [append.result.entry_id for append in again] == [first.result.entry_id, second.result.entry_id]
-    taken, full = ask(Group(0, plain=[Append(b"e"), Append(b"f")]), far, bound=4)
-    assert taken.result
-    assert isinstance(full.error, BacklogFull)
-    (late,) = ask(Group(0, plain=[Append(b"g")]), 1, bound=9)
-    assert isinstance(late.error, StreamUnreachable)
+    group = Group(0, plain=[Append(b"a"), Append(b"b")], conditional=[Append(b"c", 0, once), Append(b"d", 0, once)])
+    first, second, third, repeat = send(group, far, bound=4)
+    assert [appended.was_empty for appended in (first, second, third)] == [True, False, False]
+    assert repeat.replayed
+    assert repeat.entry_id == third.entry_id
+    again = send(Group(0, plain=[Append(b"a"), Append(b"b")], token=group.token), far, bound=4)
+    assert [appended.entry_id for appended in again] == [first.entry_id, second.entry_id]
+    fourth, full = send(Group(0, plain=[Append(b"e"), Append(b"f")]), far, bound=4)
+    assert isinstance(fourth, Appended)
+    assert isinstance(full, BacklogFull)
+    (late,) = send(Group(0, plain=[Append(b"g")]), 1, bound=9)
+    assert isinstance(late, StreamUnreachable)
     assert [fields[b"v1"] for _, fields in fake.xrange("telemetry:{0}")] == [b"a", b"b", b"c", b"e"]
 
 
@@ -278,15 +285,15 @@ class LossyProxy:
             except OSError:
                 return
             server = socket.create_connection(self._target)
-            for pump in (self._pass_questions, self._pass_answers):
+            for pump in (self._pass_requests, self._pass_answers):
                 threading.Thread(target=pump, args=(client, server), daemon=True).start()
 
-    def _pass_questions(self, client: socket.socket, server: socket.socket) -> None:
+    def _pass_requests(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
-            while asked := client.recv(65536):
-                if self._lose and b"EVALSHA" in asked:
+            while request := client.recv(65536):
+                if self._lose and b"EVALSHA" in request:
                     self._lose, self._lost_on = False, client
-                server.sendall(asked)
+                server.sendall(request)
         server.close()
 
     def _pass_answers(self, client: socket.socket, server: socket.socket) -> None:
