@@ -4,7 +4,18 @@ Migrations create the database; tests/storage/test_migrations.py asserts that th
 SQLAlchemy Core use the tables (models/sql.py); tuned statements are written in SQL.
 """
 
-from models.schema import access, alerts, devices, readings, rollups, sessions, stream, tariffs
+from models.schema import access, alerts, devices, functions, readings, rollups, sessions, stream, tariffs
 from models.schema.columns import metadata
 
-__all__ = ["access", "alerts", "devices", "metadata", "readings", "rollups", "sessions", "stream", "tariffs"]
+__all__ = [
+    "access",
+    "alerts",
+    "devices",
+    "functions",
+    "metadata",
+    "readings",
+    "rollups",
+    "sessions",
+    "stream",
+    "tariffs",
+]
