@@ -4,8 +4,10 @@ Core is for create, read, update, delete and for optional conditions: a renamed 
 first build, not in production. COPY, the drain and the tuned analytics are written in SQL.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import psycopg
@@ -104,3 +106,22 @@ def one(cursor: psycopg.Cursor[T]) -> T:
 def finite(column: Column[Any]) -> Label[Any]:
     """The column of times under its name, null for an infinity: Python's datetime has none."""
     return case((func.isfinite(column), column)).label(column.name)
+
+
+# ── Statements in files ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_sql(module_file: str, name: str) -> str:
+    """The statement in `name`.sql beside the module, as psycopg takes it.
+
+    The file is a script for psql, and runs there as it is: `:'name'` is a value, for which psycopg gets `%(name)s`,
+    and a `\\set` line has an example of it. A piece of SQL is `:name`; it stays as it is, see `with_pieces`.
+    """
+    text = Path(module_file).with_name(f"{name}.sql").read_text()
+    statement = re.sub(r"^(\\set|\s*--).*\n", "", text, flags=re.MULTILINE).rstrip("\n;").replace("%", "%%")
+    return re.sub(r":'(\w+)'", r"%(\1)s", statement)
+
+
+def with_pieces(statement: str, **pieces: str) -> str:
+    """The statement with SQL in the place of each `:name`."""
+    return re.sub(rf"(?<!:):({'|'.join(pieces)})\b", lambda found: pieces[found[1]], statement)
