@@ -102,6 +102,7 @@ def _is_ingest_steady(
         "last_shard": DIRECT_SHARD,
         "since_ms": int(since.timestamp() * 1000),
         "until_ms": int(now.timestamp() * 1000),
+        "device_limit": FEW_DEVICES + 1,
     }
     standstill = one(connection.cursor(row_factory=args_row(_Standstill)).execute(STANDSTILL, values))
     return standstill.devices <= FEW_DEVICES or standstill.gap_seconds <= longest.total_seconds()

@@ -10,13 +10,11 @@ from psycopg.rows import args_row, class_row
 from sqlalchemy import bindparam, insert, select, text, tuple_, update
 
 from models.access.bindings import Binding, binding_values, within_binding
-from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import Performance, get_performances
-from models.analytics.energy.registers import instants
+from models.analytics.energy.queries import EnergyQuery
 from models.analytics.money.costs import Cost, get_costs
-from models.readings import VEHICLE
 from models.schema.sessions import charging_sessions
-from models.sql import Statement, finite, one, run
+from models.sql import Statement, finite, one, read_sql, run
 from models.storage.stale_marks import mark_feed_stale
 
 
@@ -165,22 +163,7 @@ class _Soc(NamedTuple):
     last: float | None
 
 
-_STARTS, _ENDS = ["%(start)s", "query.starts"], ["%(end)s", "query.ends"]
-# By vehicle_readings_history_covering, from either end, no further than the first reading with a state of charge.
-_SOC = f"""
-select first.soc, last.soc
-from unnest(%(vehicle_ids)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
-  with ordinality as query (vehicle_id, starts, ends, place)
-left join lateral (
-  select soc from {instants(VEHICLE, "query.vehicle_id", _STARTS, _ENDS, ["soc"], oldest_first=True)} as instant
-  where soc is not null order by recorded_at limit 1
-) as first on true
-left join lateral (
-  select soc from {instants(VEHICLE, "query.vehicle_id", _STARTS, _ENDS, ["soc"])} as instant
-  where soc is not null order by recorded_at desc limit 1
-) as last on true
-order by place
-"""
+_SOC = read_sql(__file__, "session_soc")
 
 
 def report_sessions(

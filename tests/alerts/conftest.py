@@ -36,11 +36,11 @@ def roll_up(database, watermark):
     def roll_up(device, *, hours=1, dc=0.0, ac=0.0, readings=60, hottest=25.0, implausible=0):
         database.execute(
             """insert into vehicle_hourly (vehicle_id, hour, kwh, battery_temp_sum, battery_temp_max, readings,
-                 implausible, fed_by, fed_kwh, fed_readings)
+                 implausible, fed_by, fed_kwh, fed_readings, ac_kwh)
                values (%(device)s, %(hour)s, %(dc)s, 0, %(hottest)s, %(readings)s, %(implausible)s,
-                 '{M1,M2}', array[%(ac)s * 0.25, %(ac)s * 0.75], %(readings)s)
+                 '{M1,M2}', array[%(ac)s * 0.25, %(ac)s * 0.75], %(readings)s, %(ac)s)
                on conflict (vehicle_id, hour) do update set kwh = excluded.kwh, fed_kwh = excluded.fed_kwh,
-                 readings = excluded.readings, implausible = excluded.implausible,
+                 ac_kwh = excluded.ac_kwh, readings = excluded.readings, implausible = excluded.implausible,
                  battery_temp_max = excluded.battery_temp_max""",
             {
                 "device": device, "hour": watermark - timedelta(hours=hours), "dc": dc, "ac": ac, "readings": readings,

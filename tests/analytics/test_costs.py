@@ -1,5 +1,6 @@
 """Costs: whose energy at which price, to the cent. Numbers are worked out by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
@@ -8,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.analytics.energy.feeds import EnergyQuery
+from models.access.bindings import Binding
+from models.analytics.energy.queries import EnergyQuery
 from models.analytics.fleet import costs as fleet_costs
 from models.analytics.fleet.costs import get_fleet_costs
+from models.analytics.fleet.summary import FleetQuery, Window
 from models.analytics.money.costs import get_costs, to_cents
 from models.analytics.money.tariffs import DAYS, Period, Tariff, set_tariff
 from models.devices.settings import set_device
@@ -292,7 +295,8 @@ def test_the_fleet_costs_what_its_vehicles_cost(client, send, database, zone, wi
         send(meter("M001", moment, kwhConsumedAc=1), meter("M002", moment, kwhConsumedAc=2))
         send(*[vehicle(f"V00{number}", moment, kwhDeliveredDc=0.5) for number in (1, 2, 3)])
     roll_up(database, end)
-    [fleet] = get_fleet_costs(database, start, end, heartbeat_seconds=60)
+    whole = FleetQuery(Window(start, end), 85, 60)
+    [fleet] = get_fleet_costs(database, whole)
     # 3 kWh at each of 0.30, 0.10, 0.10 and 0.30: 2.40; DC 1.5 kWh at each: 1.20.
     assert (fleet.currency, fleet.kwh, fleet.energy, fleet.delivered) == ("EUR", 12, Decimal("2.4"), Decimal("1.2"))
     asked = [EnergyQuery(f"V00{number}", start, end) for number in (1, 2, 3)]
@@ -300,14 +304,12 @@ def test_the_fleet_costs_what_its_vehicles_cost(client, send, database, zone, wi
     assert sum(cost.energy for cost in alone) == fleet.energy
     assert sum(cost.delivered for cost in alone) == fleet.delivered
     # A key that may see V001 alone.
-    [own] = get_fleet_costs(
-        database, start, end, heartbeat_seconds=60, bound="vehicle_id = %(only)s", values={"only": "V001"}
-    )
+    [own] = get_fleet_costs(database, replace(whole, binding=Binding(frozenset({"V001"}))))
     assert (own.energy, own.delivered) == (alone[0].energy, alone[0].delivered)
 
 
 def test_a_fleet_without_a_tariff_has_no_cost(database):
-    assert get_fleet_costs(database, BASE, BASE + timedelta(hours=1), heartbeat_seconds=60) == []
+    assert get_fleet_costs(database, FleetQuery(Window(BASE, BASE + timedelta(hours=1)), 85, 60)) == []
 
 
 def test_hours_whose_price_changes_are_not_guessed(database, client, send, monkeypatch):
@@ -320,7 +322,8 @@ def test_hours_whose_price_changes_are_not_guessed(database, client, send, monke
     send(*[meter(at=start + timedelta(minutes=n), kwhConsumedAc=1) for n in (29, 30, 44, 45)])
     send(vehicle(at=start))
     roll_up(database, start + timedelta(hours=1))
-    [cost] = get_fleet_costs(database, start, start + timedelta(hours=1), heartbeat_seconds=60)
+    query = FleetQuery(Window(start, start + timedelta(hours=1)), 85, 60)
+    [cost] = get_fleet_costs(database, query)
     assert cost.energy == Decimal("2.2")
     monkeypatch.setattr(fleet_costs, "MAX_FROM_HISTORY", 0)
-    assert get_fleet_costs(database, start, start + timedelta(hours=1), heartbeat_seconds=60) is None
+    assert get_fleet_costs(database, query) is None

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.analytics.energy.feeds import EnergyQuery
 from models.analytics.energy.performance import get_performance, get_performances
+from models.analytics.energy.queries import EnergyQuery
 from tests.analytics.drawn_fleets import HEARTBEAT, METERS, VEHICLES, fleets, moments, store_fleet, windows
 
 

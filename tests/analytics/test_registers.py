@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models.readings import METER
 from tests.analytics.query_plans import plan_nodes
 from tests.factories import map_meter, meter, stamp, vehicle
 
@@ -172,8 +171,6 @@ def test_completeness_is_judged_by_the_vehicles_own_heartbeat(client, send):
 
 def test_a_counter_is_read_from_the_covering_index_only(database):
     """The window's readings and one before it: index-only, however much there is before."""
-    from models.analytics.energy.registers import increments
-
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     database.execute(
         """insert into meter_readings_history
@@ -184,7 +181,9 @@ def test_a_counter_is_read_from_the_covering_index_only(database):
     database.execute("vacuum (analyze) meter_readings_history")
     database.execute("insert into devices (kind, device_id, register) values ('meter', 'M0400', 'cumulative')")
     values = {"id": "M0400", "start": today - timedelta(days=1), "end": today, "heartbeat_seconds": 60}
-    query = f"select sum(kwh) from {increments(METER, '%(id)s', ['%(start)s'], ['%(end)s'])} as increment"
+    query = (
+        "select sum(kwh) from meter_increments(%(id)s, %(start)s, %(end)s, %(start)s, %(end)s, %(heartbeat_seconds)s)"
+    )
     assert database.execute(query, values).fetchone()[0] == pytest.approx(144)  # one each ten minutes of a day
     (plan,) = database.execute(f"explain (analyze, buffers, format json) {query}", values).fetchone()
     history = [n for n in plan_nodes(plan[0]["Plan"]) if "readings_history" in n.get("Relation Name", "")]

@@ -134,14 +134,7 @@ def get_fleet(query: Mapping[str, Any]) -> FleetSummary:
     with fleet_read(query["window"]) as read:
         totals = get_totals(read.connection, read.query)
         offline = count_offline(read.connection, read.query, offline_since)
-        found = get_fleet_costs(
-            read.connection,
-            read.query.window.start,
-            read.query.window.end,
-            heartbeat_seconds=read.query.heartbeat_seconds,
-            bound=read.query.bound("vehicle_id"),
-            values=read.query.values,
-        )
+        found = get_fleet_costs(read.connection, read.query)
     costs = None if found is None else present_costs(found)
     return FleetSummary(
         **read.fields(),

@@ -9,7 +9,7 @@ from msgspec import Meta, field
 from models.access.keys import READ
 from models.analytics.energy import performance as energy
 from models.analytics.energy.efficiency import completeness, status
-from models.analytics.energy.feeds import EnergyQuery
+from models.analytics.energy.queries import EnergyQuery
 from models.analytics.money import costs as money
 from webapp.analytics.costs import Priced, amounts, present_costs
 from webapp.analytics.quantities import Implausible, Shared, Status
@@ -169,8 +169,12 @@ def _find(vehicle_id: str, query: Mapping[str, Any]) -> tuple[energy.Performance
 
 
 def _meter_shares(found: energy.Performance) -> list[MeterShare]:
-    by_meter = zip(found.meters, found.meters_shared, found.meters_kwh, found.meters_points, strict=True)
     return [
-        MeterShare(meter_id=meter_id, shared=shared, ac_consumption=round_kwh(kwh), meter_data_points=points)
-        for meter_id, shared, kwh, points in by_meter
+        MeterShare(
+            meter_id=share.meter_id,
+            shared=share.shared,
+            ac_consumption=round_kwh(share.kwh),
+            meter_data_points=share.points,
+        )
+        for share in found.meter_shares
     ]

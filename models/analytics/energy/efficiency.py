@@ -1,4 +1,4 @@
-"""Efficiency, status and completeness: one rule each, in Python and beside it in SQL.
+"""Efficiency, status and completeness in Python; models/schema/efficiency.sql has the same rules as SQL functions.
 
 - Efficiency is DC energy / AC energy; unknown where the AC energy is not above 0.
 - A vehicle is degraded if its efficiency is below the threshold (ALERT_THRESHOLD, in percent). The percentage is
@@ -20,15 +20,12 @@ def efficiency(dc_kwh: float, ac_kwh: float) -> float | None:
 
 
 def efficiency_percent(dc_kwh: float, ac_kwh: float) -> Decimal | None:
-    """As EFFICIENCY_PERCENT computes it: Postgres casts a double to a numeric of 15 digits, and rounds half up."""
+    """Rounded to six digits, as Postgres does it: it casts a double to a numeric of 15 digits, and rounds half up."""
     found = efficiency(dc_kwh, ac_kwh)
     if found is None:
         return None
     percent = Decimal(f"{found * 100:.15g}")
-    return percent.quantize(_PERCENT, ROUND_HALF_UP) if found < 1e6 else percent  # the rest has no more digits
-
-
-EFFICIENCY_PERCENT = "case when {ac} > 0 then round(({dc} / {ac} * 100)::numeric, 6) end"
+    return percent.quantize(_PERCENT, ROUND_HALF_UP) if found < 1e6 else percent  # 15 digits have no sixth decimal
 
 
 def status(dc_kwh: float, ac_kwh: float, threshold: float) -> str:
@@ -38,17 +35,9 @@ def status(dc_kwh: float, ac_kwh: float, threshold: float) -> str:
     return DEGRADED if percent < threshold else HEALTHY
 
 
-STATUS = f"""case when {EFFICIENCY_PERCENT} is null then '{UNKNOWN}'
-            when {EFFICIENCY_PERCENT} < {{threshold}} then '{DEGRADED}' else '{HEALTHY}' end"""
-
-
 def completeness(
     instants: int, start: datetime, end: datetime, *, heartbeat_seconds: int, now: datetime
 ) -> float | None:
-    """Of a device with so many distinct instants in [start, end): from 0 to 1, None where none was expected."""
+    """Of a device with this many distinct instants in [start, end): from 0 to 1, None if none was expected."""
     seconds = (min(end, now) - start).total_seconds()
     return min(1.0, instants * heartbeat_seconds / seconds) if seconds > 0 else None
-
-
-COMPLETENESS = """case when {seconds} > 0
-                  then least(1, {instants}::float8 * {heartbeat_seconds} / {seconds})::float8 end"""

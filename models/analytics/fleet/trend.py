@@ -1,21 +1,24 @@
-"""The fleet's course: its energy by hour or day, from roll-ups."""
+"""The trend of the fleet: its energy by hour or day, from roll-ups."""
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg.rows import class_row
 
 from models.analytics.fleet.summary import FleetQuery, Window
+from models.sql import read_sql, with_pieces
+
+_TREND = read_sql(__file__, "trend")
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A part of the window. Fed is who was fed in the whole window, so that buckets add up to its totals.
+    """A part of the window. Fed is a vehicle that a meter fed in the whole window, so buckets add up to its totals.
 
-    `vehicles`: how many were heard or fed in it; of several hours, in the one in which most were.
+    `vehicles`: how many had a reading or were fed; of a bucket of several hours, in the hour with the most.
     """
 
     start: datetime
@@ -28,34 +31,24 @@ class Bucket:
     implausible: int = 0
 
 
-def list_hourly(connection: psycopg.Connection, fleet_query: FleetQuery) -> list[Bucket]:
-    """The hours of the window in which anything was heard or fed, ascending."""
-    where = f"hour >= %(start)s and hour < %(end)s and {fleet_query.bound('vehicle_id')}"
-    never_fed = f"select vehicle_id from vehicle_hourly where {where} group by 1 having sum(fed_readings) = 0"
-    unmetered = [vehicle_id for (vehicle_id,) in connection.execute(never_fed, fleet_query.values).fetchall()]
-    query = f"""
-select hour as start, least(hour + interval '1 hour', %(end)s) as "end", sum(ac_kwh) as ac_kwh, sum(kwh) as dc_kwh,
-       coalesce(sum(kwh) filter (where vehicle_id = any(%(unmetered)s)), 0) as unmetered_dc_kwh,
-       sum(readings)::int8 as readings, count(*) as vehicles, sum(implausible)::int8 as implausible
-from vehicle_hourly where {where} group by hour order by hour
-"""
-    values = fleet_query.values | {"unmetered": unmetered}
-    hours = connection.cursor(row_factory=class_row(Bucket)).execute(query, values)
-    return [replace(hour, dc_kwh=hour.dc_kwh - hour.unmetered_dc_kwh) for hour in hours]
+def list_hourly(connection: psycopg.Connection, query: FleetQuery) -> list[Bucket]:
+    """The hours of the window in which a vehicle had a reading or was fed, ascending."""
+    statement = with_pieces(_TREND, binding=query.bound("vehicle_id"))
+    return connection.cursor(row_factory=class_row(Bucket)).execute(statement, query.values).fetchall()
 
 
 def fill_buckets(hours: Iterable[Bucket], whole: Window, length: timedelta) -> list[Bucket]:
-    """The hours in buckets of an hour or a day of UTC, without a gap; the first and the last as the window has them."""
-    found: dict[datetime, list[Bucket]] = defaultdict(list)
+    """The hours in buckets of an hour or a day of UTC, without a gap; the first and the last are cut to the window."""
+    by_bucket: dict[datetime, list[Bucket]] = defaultdict(list)
     for hour in hours:
-        found[_floor(hour.start, length)].append(hour)
-    buckets, place = [], _floor(whole.start, length)
-    while place < whole.end:
-        within = found[place]
+        by_bucket[_floor(hour.start, length)].append(hour)
+    buckets, start = [], _floor(whole.start, length)
+    while start < whole.end:
+        within = by_bucket[start]
         buckets.append(
             Bucket(
-                max(place, whole.start),
-                min(place + length, whole.end),
+                max(start, whole.start),
+                min(start + length, whole.end),
                 sum(hour.ac_kwh for hour in within),
                 sum(hour.dc_kwh for hour in within),
                 sum(hour.unmetered_dc_kwh for hour in within),
@@ -64,9 +57,9 @@ def fill_buckets(hours: Iterable[Bucket], whole: Window, length: timedelta) -> l
                 sum(hour.implausible for hour in within),
             )
         )
-        place += length
+        start += length
     return buckets
 
 
-def _floor(at: datetime, length: timedelta) -> datetime:
-    return at - (at - datetime(2000, 1, 1, tzinfo=UTC)) % length
+def _floor(moment: datetime, length: timedelta) -> datetime:
+    return moment - (moment - datetime(2000, 1, 1, tzinfo=UTC)) % length

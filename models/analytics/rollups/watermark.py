@@ -1,47 +1,55 @@
-"""Roll-ups: what each device did in each UTC hour, kept equal to history.
+"""Roll-ups: the energy and readings of each device in each UTC hour, kept equal to history.
 
-Everything recorded before the **watermark** (`rolled_until`, a whole minute) is rolled up. It follows the clock at a
-distance of SETTLE_SECONDS, hour by hour, the last of them in part; what comes later than that is marked by whoever
-stores it (models/storage/stale_marks.py), and the hours of marks are computed anew. Each step is one transaction, so
-that a process which dies repeats no more than a step; one process at a time does one.
+Readings recorded before the **watermark** (`rolled_until`, a whole minute) are rolled up. It follows the clock at a
+distance of WATERMARK_DELAY_SECONDS, hour by hour, the last hour in part. Readings that come later, and changes of
+settings and feeds, leave stale marks (models/storage/stale_marks.py), and the hours of the marks are recomputed. A
+step is one transaction, and one process at a time does one: a crash repeats at most one step.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
 
 import psycopg
+from psycopg.rows import class_row, scalar_row
 
+from models.analytics.energy.queries import HOUR, hour_of
 from models.analytics.rollups.pending_marks import expand_pending_marks
 from models.analytics.rollups.recompute import recompute
 from models.analytics.rollups.stale_hours import add_all_devices, add_dependents, create_tables
 from models.locks import Lock, take_lock, try_lock
 from models.readings import KINDS
+from models.sql import one
 from models.storage import partitions
-from models.storage.stale_marks import HOUR, mark_all_devices, require_marks_before
+from models.storage.stale_marks import mark_all_devices, require_marks_before
 
-# By now what is recorded is nearly always stored; what is not costs a mark.
+# Nearly all readings are stored by then; the others leave stale marks.
 WATERMARK_DELAY_SECONDS = 60
-# How long those who store readings are waited for, before the watermark moves.
+# How long the watermark waits for transactions that store readings.
 _PATIENCE_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class RollupState:
-    """`watermark`: everything recorded before it is rolled up, except the stale hours. None: nothing is yet."""
+class RollupState(NamedTuple):
+    """`watermark`: readings recorded before it are rolled up, except in stale hours. None: nothing is rolled up yet."""
 
     watermark: datetime | None
     moved_at: datetime | None
     stale_marks: int
 
 
+class RebuiltHour(NamedTuple):
+    hour: datetime
+    device_hours: int
+
+
 def get_state(connection: psycopg.Connection) -> RollupState:
-    return RollupState(
-        *connection.execute(
-            """select max(rolled_until), max(moved_at), (select count(*) from rollup_marks) from rollup_state"""
-        ).fetchone()
+    cursor = connection.cursor(row_factory=class_row(RollupState)).execute(
+        """select max(rolled_until) as watermark, max(moved_at) as moved_at,
+                  (select count(*) from rollup_marks) as stale_marks
+           from rollup_state"""
     )
+    return one(cursor)
 
 
 def watermark_target(now: datetime) -> datetime:
@@ -50,14 +58,14 @@ def watermark_target(now: datetime) -> datetime:
 
 
 def roll_up_steps(connection: psycopg.Connection, *, now: datetime, heartbeat_seconds: int) -> Iterator[None]:
-    """Brings the roll-ups up to date, a step at a time, until nothing is left to do or another process does it.
+    """Brings the roll-ups up to date, step by step, until they are or another process does a step.
 
-    `connection` must be in autocommit mode. Hours ahead and marks take turns, so that neither waits for the other.
+    `connection` must be in autocommit mode. New hours and stale marks take turns, so that neither waits for the other.
     """
     until = watermark_target(now)
-    is_known = require_marks_before(connection, until, patience_seconds=_PATIENCE_SECONDS)
+    can_advance = require_marks_before(connection, until, patience_seconds=_PATIENCE_SECONDS)
     while True:
-        advanced = is_known and _advance(connection, until, heartbeat_seconds)
+        advanced = can_advance and _advance(connection, until, heartbeat_seconds)
         yield
         worked_off = _work_off_marks(connection, heartbeat_seconds)
         if not (advanced or worked_off):
@@ -67,28 +75,30 @@ def roll_up_steps(connection: psycopg.Connection, *, now: datetime, heartbeat_se
 
 def rebuild(
     connection: psycopg.Connection, start: datetime | None, end: datetime | None, *, heartbeat_seconds: int
-) -> Iterator[tuple[datetime, int]]:
-    """Computes every hour of [start, end) anew that was rolled up; yields each with its number of device-hours.
+) -> Iterator[RebuiltHour]:
+    """Recomputes every hour of [start, end) that is rolled up; None: no bound. Yields each hour when it is stored.
 
-    None: no bound. `connection` must be in autocommit mode; each hour is committed by itself.
+    `connection` must be in autocommit mode; each hour is one transaction.
     """
     for hour in list_rebuild_hours(connection, start, end):
-        with _step_alone(connection, wait=True):
+        with _step(connection, wait=True):
             rolled_until, since = _rolled_until(connection), _history_since(connection)
+            if rolled_until is None:
+                return
             for kind in KINDS.values():
                 add_all_devices(connection, kind, hour)
             device_hours = recompute(connection, rolled_until, since=since, heartbeat_seconds=heartbeat_seconds)
-        yield hour, device_hours
+        yield RebuiltHour(hour, device_hours)
 
 
 def list_rebuild_hours(connection: psycopg.Connection, start: datetime | None, end: datetime | None) -> list[datetime]:
-    """The hours of [start, end) that were rolled up and whose history is there."""
-    rolled_until, first = _rolled_until(connection), partitions.first_day(connection)
-    if rolled_until is None:
+    """The hours of [start, end) that are rolled up and have history; None: no bound."""
+    rolled_until, first_day = _rolled_until(connection), partitions.first_day(connection)
+    if rolled_until is None or first_day is None:
         return []
-    begins = _midnight(first)
-    hours = [hour for hour in _hours_before(connection, begins) if start is None or hour + HOUR > start]
-    hour = max(begins, _hour(start)) if start else begins
+    first = _midnight(first_day)
+    hours = [hour for hour in _hours_before(connection, first) if start is None or hour + HOUR > start]
+    hour = max(first, hour_of(start)) if start else first
     while hour < min(rolled_until, end or rolled_until):
         hours.append(hour)
         hour += HOUR
@@ -96,16 +106,17 @@ def list_rebuild_hours(connection: psycopg.Connection, start: datetime | None, e
 
 
 def _advance(connection: psycopg.Connection, until: datetime, heartbeat_seconds: int) -> bool:
-    """Rolls up the next hour, as far as `until`; False where nothing is left, or it is not ours to do."""
-    with _step_alone(connection) as is_ours:
-        if not is_ours or (first := partitions.first_day(connection)) is None:
+    """Rolls up the next hour, as far as `until`; False if there is none or another process does a step."""
+    with _step(connection) as is_mine:
+        if not is_mine or (first_day := partitions.first_day(connection)) is None:
             return False
         rolled_until = _rolled_until(connection)
         if rolled_until is None:
-            return _start(connection, _midnight(first))
+            _start(connection, _midnight(first_day))
+            return True
         if rolled_until >= until:
             return False
-        hour = _hour(rolled_until)
+        hour = hour_of(rolled_until)
         for kind in KINDS.values():
             add_all_devices(connection, kind, hour)
         reached = min(hour + HOUR, until)
@@ -114,19 +125,18 @@ def _advance(connection: psycopg.Connection, until: datetime, heartbeat_seconds:
     return True
 
 
-def _start(connection: psycopg.Connection, first: datetime) -> bool:
-    """The watermark starts at the first day; the hours before it that have readings, few or many, become marks."""
+def _start(connection: psycopg.Connection, first: datetime) -> None:
+    """Sets the watermark to the start of the first day; older hours with readings, few or many, get stale marks."""
     for hour in _hours_before(connection, first):
         for kind in KINDS.values():
             mark_all_devices(connection, kind, hour)
     _move(connection, first)
-    return True
 
 
 def _work_off_marks(connection: psycopg.Connection, heartbeat_seconds: int) -> bool:
-    """Works off marks, the oldest first; False where there are none, or it is not ours to do."""
-    with _step_alone(connection) as is_ours:
-        until = _rolled_until(connection) if is_ours else None
+    """Recomputes the hours of the oldest marks; False if there are none or another process does a step."""
+    with _step(connection) as is_mine:
+        until = _rolled_until(connection) if is_mine else None
         if until is None or not expand_pending_marks(connection, until):
             return False
         since = _history_since(connection)
@@ -136,8 +146,11 @@ def _work_off_marks(connection: psycopg.Connection, heartbeat_seconds: int) -> b
 
 
 @contextmanager
-def _step_alone(connection: psycopg.Connection, *, wait: bool = False) -> Iterator[bool]:
-    """A transaction that no other step runs beside, with nothing touched; False where there is one, unless we wait."""
+def _step(connection: psycopg.Connection, *, wait: bool = False) -> Iterator[bool]:
+    """A transaction beside which no other step runs, with empty tables of stale hours; False: another step runs.
+
+    With `wait` it waits for that one's end.
+    """
     with connection.transaction():
         if wait:
             take_lock(connection, Lock.ROLLUP_STEP)
@@ -149,7 +162,7 @@ def _step_alone(connection: psycopg.Connection, *, wait: bool = False) -> Iterat
 
 
 def _rolled_until(connection: psycopg.Connection) -> datetime | None:
-    return connection.execute("select max(rolled_until) from rollup_state").fetchone()[0]
+    return connection.cursor(row_factory=scalar_row).execute("select max(rolled_until) from rollup_state").fetchone()
 
 
 def _move(connection: psycopg.Connection, reached: datetime) -> None:
@@ -157,32 +170,26 @@ def _move(connection: psycopg.Connection, reached: datetime) -> None:
 
 
 def _history_since(connection: psycopg.Connection) -> datetime | None:
-    """History of before it was dropped; None: it is all there."""
-    first = _midnight(partitions.first_day(connection))
+    """The start of the first day, if older history was dropped; None: all history is there."""
+    first_day = partitions.first_day(connection)
+    if first_day is None:
+        return None
+    first = _midnight(first_day)
+    cursor = connection.cursor(row_factory=scalar_row)
     is_whole = any(
-        connection.execute(f"select exists (select from {kind.history} where recorded_at < %s)", [first]).fetchone()[0]
+        one(cursor.execute(f"select exists (select from {kind.history} where recorded_at < %s)", [first]))
         for kind in KINDS.values()
     )
     return None if is_whole else first
 
 
 def _hours_before(connection: psycopg.Connection, first: datetime) -> list[datetime]:
-    """The hours before the first day in which anything was recorded: one scan of the partitions of what is older."""
-    return [
-        hour
-        for (hour,) in connection.execute(
-            " union ".join(
-                f"select date_trunc('hour', recorded_at, 'UTC') from {kind.history} where recorded_at < %(first)s"
-                for kind in KINDS.values()
-            )
-            + " order by 1",
-            {"first": first},
-        ).fetchall()
-    ]
-
-
-def _hour(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    """The hours before the first day with a reading, ascending: one scan of the partitions of older readings."""
+    hours = " union ".join(
+        f"select date_trunc('hour', recorded_at, 'UTC') from {kind.history} where recorded_at < %(first)s"
+        for kind in KINDS.values()
+    )
+    return connection.cursor(row_factory=scalar_row).execute(f"{hours} order by 1", {"first": first}).fetchall()
 
 
 def _midnight(day: date) -> datetime:
