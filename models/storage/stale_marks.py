@@ -1,12 +1,11 @@
-"""Marks: which hours of which devices the roll-ups have to compute anew.
+"""Stale marks: which hours of which devices the roll-ups must recompute.
 
-Whoever changes what was rolled up leaves a mark, in the transaction of the change: the drain that stores a late
-reading, the one who changes a register, a mapping or a session. What is recorded from `marked_until` on needs none,
-for it is yet to be rolled up.
+Every change of what was rolled up leaves a mark, in the transaction of the change: a late reading that is stored, a
+changed register, mapping or session. A reading recorded at or after `marked_until` needs none: it is not rolled up yet.
 
-Before the roll-ups take a stretch of time they move `marked_until` to its end, and wait until every transaction
-that may have read the old one has ended (`announce`). Nobody waits for them: a drain takes a shared lock, which no
-one ever asks for exclusively; it only shows who is still at work.
+Before the roll-ups proceed they raise `marked_until`, and wait until every transaction that may have read the old
+value has ended (`require_marks_before`). The drain never waits for them: it takes a shared lock that nobody takes
+exclusively, and which only shows that its transaction is open.
 """
 
 import time
@@ -16,11 +15,12 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 
 import psycopg
+from psycopg.rows import scalar_row
 
 from models.locks import Lock
 from models.readings import HistoryRow, Kind
 
-# A mark of more devices than this is one of every device of the kind.
+# A mark of more devices than this becomes a mark of every device of the kind.
 MAX_DEVICES = 1_000
 HOUR = timedelta(hours=1)
 _HOUR = 3_600_000_000  # microseconds
@@ -28,17 +28,17 @@ _POLL_SECONDS = 0.02
 
 _recorded_at = itemgetter(1)
 
-# Two statements in one round trip, and in this order: the second sees what was committed before the lock was taken.
-_LOOK = f"""
+# Two statements in one round trip, in this order: the second sees everything committed before the lock was taken.
+_MARKED_UNTIL = f"""
 select pg_advisory_xact_lock_shared({Lock.MARKED_UNTIL});
 select (extract(epoch from marked_until) * 1000000)::int8 from rollup_state
 """
 
 
 def mark_late_readings(connection: psycopg.Connection, batches: Iterable[tuple[Kind, Sequence[HistoryRow]]]) -> None:
-    """Marks the hours of the history rows that come too late to be rolled up with the others, in their transaction.
+    """Marks the hours of those history rows that were recorded before `marked_until`, in the rows' transaction.
 
-    One mark an hour and kind. Where nothing is late, as nearly always, it costs one look.
+    One mark per hour and kind. Nearly always no row is late, and it costs one round trip.
     """
     until = _marked_until(connection)
     for kind, rows in batches:
@@ -48,10 +48,9 @@ def mark_late_readings(connection: psycopg.Connection, batches: Iterable[tuple[K
 
 def _marked_until(connection: psycopg.Connection) -> int | None:
     """In microseconds since 1970; None if nothing was ever rolled up."""
-    cursor = connection.execute(_LOOK)
+    cursor = connection.cursor(row_factory=scalar_row).execute(_MARKED_UNTIL)
     cursor.nextset()
-    found = cursor.fetchone()
-    return found and found[0]
+    return cursor.fetchone()
 
 
 def _mark_rows(connection: psycopg.Connection, kind: Kind, rows: Sequence[HistoryRow], until: int) -> None:
@@ -73,10 +72,10 @@ def _mark_rows(connection: psycopg.Connection, kind: Kind, rows: Sequence[Histor
 def mark_stale(
     connection: psycopg.Connection, kind: str, device_ids: Sequence[str], start: datetime | None, end: datetime | None
 ) -> None:
-    """Marks what was rolled up of the devices in [start, end), None: without bound, in the caller's transaction.
+    """Marks the rolled-up hours of the devices in [start, end), in the caller's transaction; None: no bound.
 
-    `kind` is `meter` or `vehicle`. What follows from it is found when the mark is worked off: the vehicles that the
-    meter feeds, and those that share a meter with the vehicle.
+    `kind` is `meter` or `vehicle`. Dependents are found when the mark is worked off: the vehicles that the meter
+    feeds, and those that share a meter with the vehicle.
     """
     connection.execute("select pg_advisory_xact_lock_shared(%s)", [int(Lock.MARKED_UNTIL)])
     connection.execute(
@@ -93,7 +92,7 @@ def mark_stale(
 def mark_feed_stale(
     connection: psycopg.Connection, vehicle_id: str, meter_id: str, start: datetime | None, end: datetime | None
 ) -> None:
-    """Who feeds whom changed in [start, end): marks the vehicle, and with the meter all others that it feeds."""
+    """Marks the vehicle in [start, end) and, by the meter, all other vehicles that the meter feeds."""
     mark_stale(connection, "vehicle", [vehicle_id], start, end)
     mark_stale(connection, "meter", [meter_id], start, end)
 
@@ -106,9 +105,10 @@ def mark_all_devices(connection: psycopg.Connection, kind: Kind, hour: datetime)
 
 
 def require_marks_before(connection: psycopg.Connection, until: datetime, *, patience_seconds: float) -> bool:
-    """From now on what is recorded before `until` is marked. `connection` must be in autocommit mode.
+    """Has every later transaction mark the readings before `until` that it stores. `connection` is in autocommit mode.
 
-    True once nobody is left who may not know; False where that took too long, ask again later.
+    Returns True when all transactions that may have read the old value have ended; False if that took too long: call
+    again later.
     """
     connection.execute(
         """insert into rollup_state (marked_until) values (%s) on conflict (only_row)
@@ -116,21 +116,19 @@ def require_marks_before(connection: psycopg.Connection, until: datetime, *, pat
         [until],
     )
     give_up_at = time.monotonic() + patience_seconds
-    unaware = _readers(connection)
-    while unaware and time.monotonic() < give_up_at:
+    earlier = _list_readers(connection)
+    while earlier and time.monotonic() < give_up_at:
         time.sleep(_POLL_SECONDS)
-        unaware &= _readers(connection)
-    return not unaware
+        earlier &= _list_readers(connection)
+    return not earlier
 
 
-def _readers(connection: psycopg.Connection) -> set[str]:
+def _list_readers(connection: psycopg.Connection) -> set[str]:
     """The transactions that hold Lock.MARKED_UNTIL."""
-    return {
-        transaction
-        for (transaction,) in connection.execute(
-            """select virtualtransaction from pg_locks
-               where locktype = 'advisory' and (classid, objid, objsubid) = (0, %s::int8::oid, 1)
-                 and database = (select oid from pg_database where datname = current_database())""",
-            [int(Lock.MARKED_UNTIL)],
-        ).fetchall()
-    }
+    cursor = connection.cursor(row_factory=scalar_row).execute(
+        """select virtualtransaction from pg_locks
+           where locktype = 'advisory' and (classid, objid, objsubid) = (0, %s::int8::oid, 1)
+             and database = (select oid from pg_database where datname = current_database())""",
+        [int(Lock.MARKED_UNTIL)],
+    )
+    return set(cursor.fetchall())
