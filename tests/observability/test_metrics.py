@@ -1,4 +1,4 @@
-"""The figures agree with the database, over several processes and over their deaths; and Prometheus takes them."""
+"""Metrics agree with the database, over several processes and after a kill -9; Prometheus accepts them."""
 
 import os
 import re
@@ -32,7 +32,7 @@ RESPAWNING = ["--respawn-failed-workers", "--workers-kill-timeout", "5", "webapp
 # ── In one process ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def figures(text: str) -> dict[str, float]:
+def values_of(text: str) -> dict[str, float]:
     """`name{label="value"}` to its value."""
     found = {}
     for family in text_string_to_metric_families(text):
@@ -44,9 +44,9 @@ def figures(text: str) -> dict[str, float]:
 
 @pytest.fixture
 def counted(client):
-    """What was added to a figure since the test began: `counted("energy_dead_letters_total")`."""
-    before = figures(client.get("/metrics").text)
-    return lambda name: figures(client.get("/metrics").text).get(name, 0) - before.get(name, 0)
+    """The increase of a metric in this test: `counted("energy_dead_letters_total")`."""
+    before = values_of(client.get("/metrics").text)
+    return lambda name: values_of(client.get("/metrics").text).get(name, 0) - before.get(name, 0)
 
 
 def test_accepted_and_rejected_readings_are_counted_by_kind_and_reason(client, counted, drain_all):
@@ -88,26 +88,28 @@ def test_refused_requests_are_counted_by_reason(client, counted, reason, request
 @pytest.mark.parametrize(
     ("reason", "error"), [("backlog_full", BacklogFull("full")), ("unexpected", ZeroDivisionError())]
 )
-def test_what_the_stream_refuses_is_counted_by_reason(client, counted, monkeypatch, reason, error):
+def test_refusals_of_the_stream_are_counted_by_reason(client, counted, monkeypatch, reason, error):
     monkeypatch.setattr("models.stream.telemetry.TelemetryStream.append", lambda *_, **__: (_ for _ in ()).throw(error))
     client.post("/v1/telemetry", json=meter())
     assert counted(f'energy_requests_refused_total{{reason="{reason}"}}') == 1
 
 
-def test_a_redis_out_of_reach_is_counted_and_its_figures_are_absent(client, counted, with_settings):
+def test_an_unavailable_redis_is_counted_and_its_metrics_are_absent(client, counted, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0")
     assert client.post("/v1/telemetry", json=meter()).status_code == 503
     assert counted('energy_requests_refused_total{reason="redis_unavailable"}') == 1
-    shown = figures(client.get("/metrics").text)
+    shown = values_of(client.get("/metrics").text)
     assert shown['energy_ready{check="redis"}'] == 0
     assert not [name for name in shown if name.startswith("energy_backlog_entries")]
 
 
-def test_no_label_is_the_senders_to_choose(client):
+def test_no_label_comes_from_the_sender(client):
     for number in range(5):
         client.open(f"/nowhere/{number}", method=f"METHOD{number}")
         client.get(f"/v1/vehicles/V{number}")
-    series = [name for name in figures(client.get("/metrics").text) if name.startswith("energy_request_seconds_count")]
+    series = [
+        name for name in values_of(client.get("/metrics").text) if name.startswith("energy_request_seconds_count")
+    ]
     assert not [name for name in series if "METHOD" in name or re.search(r"V\d|nowhere", name)]
     assert any('method="other"' in name and 'route="unmatched"' in name for name in series)
 
@@ -170,7 +172,7 @@ def test_failures_of_the_drain_are_counted_by_class(client, counted, drain_all, 
     drain_all()
 
 
-def test_prometheus_takes_what_is_shown(client):
+def test_promtool_accepts_the_metrics(client):
     if not shutil.which("promtool"):
         pytest.skip("needs promtool (Debian: prometheus)")
     text = client.get("/metrics").text
@@ -211,7 +213,7 @@ def children(process: subprocess.Popen) -> list[int]:
     return [child.pid for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_figures_agree_with_the_database_while_web_and_worker_processes_are_killed(resources, database, tmp_path):
+def test_metrics_agree_with_the_database_while_web_and_worker_processes_are_killed(resources, database, tmp_path):
     web_port, worker_port = free_port(), free_port()
     ledger = 0
 
@@ -225,7 +227,7 @@ def test_figures_agree_with_the_database_while_web_and_worker_processes_are_kill
             ledger += len(body)
 
     def drained() -> bool:
-        # Without beat: what rang while nobody could answer is rung again here.
+        # There is no beat: bells that were lost are rung again here.
         from workers.doorbell import ring
 
         for shard in range(resources.stream.shards):
@@ -248,8 +250,8 @@ def test_figures_agree_with_the_database_while_web_and_worker_processes_are_kill
         until(lambda: urllib3.request("GET", f"http://127.0.0.1:{web_port}/health/live", retries=False).status == 200)
         post(60)
         until(drained)
-        both = 2 * resources.settings.db_pool_size  # the dead have no pool; the one in its place comes with one
-        until(lambda: figures(scrape(web_port))["energy_pool_max_size"] == both)
+        both = 2 * resources.settings.db_pool_size  # of both live processes
+        until(lambda: values_of(scrape(web_port))["energy_pool_max_size"] == both)
         of_web, of_worker = scrape(web_port), scrape(worker_port)
         # The port is the parent's alone: no child keeps it open.
         for pid in children(worker):
@@ -259,10 +261,10 @@ def test_figures_agree_with_the_database_while_web_and_worker_processes_are_kill
     in_history = sum(
         database.execute(f"select count(*) from {kind}_readings_history").fetchone()[0] for kind in ("meter", "vehicle")
     )
-    web_figures, worker_figures = figures(of_web), figures(of_worker)
-    assert total(web_figures, "energy_readings_accepted_total") == ledger == in_history == 360
-    assert total(worker_figures, "energy_readings_stored_total") == in_history
-    assert "energy_backlog_entries" not in of_worker  # said by the web alone, and by it once
+    web_values, worker_values = values_of(of_web), values_of(of_worker)
+    assert total(web_values, "energy_readings_accepted_total") == ledger == in_history == 360
+    assert total(worker_values, "energy_readings_stored_total") == in_history
+    assert "energy_backlog_entries" not in of_worker  # only the web has it
     for role, dead in (("web", webs[0]), ("worker", workers[0])):
         left = [file.name for file in (tmp_path / role).iterdir()]
         assert not [name for name in left if name.endswith(f"_{dead}.db")]
@@ -271,7 +273,7 @@ def test_figures_agree_with_the_database_while_web_and_worker_processes_are_kill
         assert check_metrics(of_web) == check_metrics(of_worker) == ""
 
 
-def test_a_worker_without_a_folder_for_figures_says_so_and_works(resources, tmp_path):
+def test_a_worker_without_a_folder_for_metrics_logs_that(resources, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     port = free_port()
     command = [sys.executable, "-m", *CELERY]
