@@ -1,10 +1,9 @@
 """The whole stack on one machine, for development and tests: `make up` runs `python -m devstack`.
 
-Postgres and Redis are real servers with their data in one folder (ENERGY_HOME), started only where
-DATABASE_URL and REDIS_URL do not name others. supervisord starts everything, keeps it running, and stops it
-in order.
+Postgres and Redis are real servers with their data in one folder (ENERGY_HOME), unless DATABASE_URL and REDIS_URL
+name others. supervisord starts all programs, restarts those that crash, and stops them in order.
 """
 
 
 class StackError(Exception):
-    """The stack cannot start or go on; the message is one line for the person at the terminal."""
+    """The stack cannot start or continue. The message is one line for the terminal."""

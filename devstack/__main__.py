@@ -1,4 +1,4 @@
-"""`python -m devstack`: start the stack, say where it is, keep it until Ctrl-C or SIGTERM."""
+"""`python -m devstack`: start the stack, print its addresses, keep it running until Ctrl-C or SIGTERM."""
 
 import os
 import signal
@@ -7,17 +7,17 @@ import threading
 
 
 def _stop(*_: object) -> None:
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(asked, signal.SIG_IGN)  # once is enough: nothing may interrupt the stop
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # nothing may interrupt the stop
     raise SystemExit(0)
 
 
 def main() -> int:
-    """0 after a stop that was asked for, 2 for a wrong setting, 1 for what else prevents the start."""
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(asked, _stop)
+    """0 after Ctrl-C or SIGTERM, 2 for a wrong setting, 1 for any other failure to start."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
 
-    # Only now: the imports take half a second, and a Ctrl-C in it is no reason for a traceback.
+    # Imported after the signal handlers: a Ctrl-C during this half second shows no traceback.
     from devstack import StackError, settings, stack
     from models.environment import SettingsError
 
@@ -36,7 +36,7 @@ if __name__ == "__main__":
     try:
         status = main()
     except SystemExit as stopped:
-        status = stopped.code
-    if threading.active_count() > 1:  # a terminal that takes no output would keep Python from ending, too
+        status = int(stopped.code or 0)
+    if threading.active_count() > 1:  # the output thread may wait for a stopped terminal
         os._exit(status)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""The key of this machine, for the simulator and the commands, where the API asks for one."""
+"""The API key of this machine, for the simulator and the commands if keys are required."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ from models.access.keys import SCOPES, Rights, create_key, new_key_text
 NAME = "make up"
 
 
-def key_of(home: Path) -> str:
-    """The key kept in this folder, for its owner alone; made at the first start."""
+def read_or_create_key(home: Path) -> str:
+    """The key in this folder, readable by its owner only; created at the first start."""
     file = home / "key"
     if not file.exists():
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
@@ -21,8 +21,8 @@ def key_of(home: Path) -> str:
     return file.read_text().strip()
 
 
-def admit(key: str, database_url: str) -> None:
-    """Has the API know the key; a key that it knows stays as it is, were it revoked."""
-    is_known = contextlib.suppress(psycopg.errors.UniqueViolation)
-    with psycopg.connect(libpq_url(database_url), autocommit=True) as connection, is_known:
+def register_key(key: str, database_url: str) -> None:
+    """Registers the key with the engine. A key that is registered stays as it is, even if it was revoked."""
+    unless_registered = contextlib.suppress(psycopg.errors.UniqueViolation)
+    with psycopg.connect(libpq_url(database_url), autocommit=True) as connection, unless_registered:
         create_key(connection, Rights(NAME, SCOPES), text=key)

@@ -1,4 +1,4 @@
-"""One stack in a folder: a lock that lasts until the last process of a stack is gone."""
+"""One stack per folder: a lock that is held until the last process of a stack has ended."""
 
 import contextlib
 import fcntl
@@ -12,10 +12,10 @@ from devstack.supervision import CLOSED_FILES
 
 @contextlib.contextmanager
 def held(home: Path) -> Iterator[int]:
-    """Hold the folder; yields the lock's file, which the stack's processes are to inherit.
+    """Locks the folder; yields the lock's file descriptor, for the stack's processes to inherit.
 
-    The kernel keeps the lock while any of them lives. So if this process is killed, the next start cannot put
-    a second Redis on the append-only file of the first. Raises StackError where a stack holds the folder.
+    The kernel keeps the lock while one of them runs. So if this process is killed, the next start cannot open the
+    append-only file with a second Redis. Raises StackError if another stack has the lock.
     """
     file = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     lock = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, CLOSED_FILES)

@@ -1,7 +1,7 @@
-"""What the programs print, on one terminal: each line with its program's name in front.
+"""The output of all programs on one terminal, each line with its program's name in front.
 
-supervisord writes what they print into log files, and those are followed here. So a terminal that is slow,
-or stopped with Ctrl-S, holds nothing up, and nothing is lost at the end.
+supervisord writes their output to log files, which are followed here. So a slow or stopped (Ctrl-S) terminal blocks
+no program, and no output is lost at the end.
 """
 
 import os
@@ -10,26 +10,27 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.text import Text
 
 POLL_SECONDS = 0.1
-DRAIN_SECONDS = 2  # at the end, for a terminal that does not take it
-OURS = "devstack"
-COLOURS = ["cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta"]
+DRAIN_SECONDS = 2  # at the end, for a slow terminal
+OWN_NAME = "devstack"
+COLOWN_NAME = ["cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta"]
 
 
 class LogFile:
-    """A log file from its present end on, across its rotation."""
+    """A log file, read from its current end on and across rotations."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("ab+")  # makes it and goes to its end
+        self._file: BinaryIO = path.open("ab+")  # creates it, at its end
         self._rest = b""
 
     def lines(self) -> Iterator[str]:
-        """The whole lines that were added since the last call."""
+        """The complete lines since the last call."""
         yield from self._added()
         if self._is_rotated():
             self._file.close()
@@ -37,7 +38,7 @@ class LogFile:
             yield from self._added()
 
     def rest(self) -> str:
-        """What was added after the last whole line."""
+        """The text after the last complete line."""
         return self._rest.decode(errors="replace")
 
     def _added(self) -> Iterator[str]:
@@ -47,23 +48,23 @@ class LogFile:
     def _is_rotated(self) -> bool:
         try:
             return os.stat(self._path).st_ino != os.fstat(self._file.fileno()).st_ino
-        except FileNotFoundError:  # renamed, and the new one not made yet
+        except FileNotFoundError:  # renamed, and not created again yet
             return False
 
 
 class Output:
-    """The terminal, shared by all programs, while entered. Only its own thread writes to it, and may get stuck."""
+    """The terminal that all programs share. Only a thread of this class writes to it, since a write may block."""
 
     def __init__(self, log: Path, programs: list[str], translate: Callable[[str], str | None]) -> None:
-        """`translate`: what to say about a line of supervisord's own log, if anything."""
-        names = [OURS, *programs]
+        """`translate` returns the text to show for a line of supervisord's own log, or None."""
+        names = [OWN_NAME, *programs]
         self._width = max(map(len, names))
-        self._colours = dict(zip(names, COLOURS, strict=False))
+        self._colours = dict(zip(names, COLOWN_NAME, strict=False))
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._logs = {name: LogFile(log / f"{name}.log") for name in programs}
         self._supervisord = LogFile(log / "supervisord.log")
         self._translate = translate
-        self._said: queue.SimpleQueue[Text] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Text] = queue.SimpleQueue()
         self._over = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="output", daemon=True)
 
@@ -76,16 +77,16 @@ class Output:
         self._follower.join(DRAIN_SECONDS)
 
     def say(self, text: str) -> None:
-        """A line of our own."""
-        self.line(OURS, text)
+        """Shows a line of devstack itself."""
+        self.line(OWN_NAME, text)
 
     def line(self, program: str, text: str) -> None:
-        """A line of a program's."""
-        self._said.put(self._named(program, text))
+        """Shows a line of a program."""
+        self._queue.put(self._named(program, text))
 
     def plain(self, text: str) -> None:
-        """A line to be copied: nothing in front."""
-        self._said.put(Text(text))
+        """Shows a line without a name in front, so that it can be copied."""
+        self._queue.put(Text(text))
 
     def _follow(self) -> None:
         try:
@@ -95,18 +96,18 @@ class Output:
             for program, log in self._logs.items():
                 if unfinished := log.rest():
                     self._console.print(self._named(program, unfinished))
-        except SystemExit:  # rich's answer to a reader that is gone, as in `make up | head`: a wish to stop
+        except SystemExit:  # from rich, if the reader of a pipe has closed it (`make up | head`)
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _show(self) -> None:
-        while not self._said.empty():
-            self._console.print(self._said.get())
+        while not self._queue.empty():
+            self._console.print(self._queue.get())
         for program, log in self._logs.items():
             for line in log.lines():
                 self._console.print(self._named(program, line))
         for line in self._supervisord.lines():
-            if news := self._translate(line):
-                self._console.print(self._named(OURS, news))
+            if text := self._translate(line):
+                self._console.print(self._named(OWN_NAME, text))
 
     def _named(self, program: str, text: str) -> Text:
         colour = self._colours.get(program, "white")

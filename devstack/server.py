@@ -1,4 +1,4 @@
-"""One embedded server: how to run it, whether it answers, and running it for a while without supervisord."""
+"""One embedded server: how to run it, whether it answers, and a context that runs it without supervisord."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from devstack import StackError
 
 ANSWER_SECONDS = 2
 STOP_SECONDS = 10
-# Recovery after a crash may replay a lot of log; it is given this long before the start is called failed.
+# Recovery after a crash may replay a long log; after this time the start has failed.
 RECOVERY_SECONDS = 600
 
 
@@ -33,24 +33,24 @@ class Server:
     argv: list[str]
     directory: Path
     stop_signal: signal.Signals
-    user: str | None = None  # the system user to run as; None: whoever starts it
+    user: str | None = None  # the system user to run as; None: the current one
 
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[str]:
-    """Run the server as our child and yield its URL once it answers; stop it, its data kept, on leaving.
+    """Runs the server as a child process, yields its URL once it answers, and stops it on exit; the data is kept.
 
-    Raises StackError, with the server's last words, where it does not come up.
+    Raises StackError with the last line of its log if it does not start.
     """
     log = server.directory.with_suffix(".log")
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 (our own command)
+        process = subprocess.Popen(  # noqa: S603 (a fixed command)
             bound_to_parent(server.argv, server.stop_signal),
             cwd=server.directory,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the caller, which then stops the server
+            start_new_session=True,  # Ctrl-C goes to the caller only, which then stops the server
             **as_user(server.user),
         )
     try:
@@ -68,7 +68,7 @@ def running(server: Server) -> Iterator[str]:
 
 
 def wait_until_answering(name: str, url: str, failed: Callable[[], bool], seconds: float = RECOVERY_SECONDS) -> None:
-    """Return once the server at the URL answers; StackError once `failed()`, or after so many seconds."""
+    """Returns once the server at the URL answers. Raises StackError once `failed()`, or after `seconds`."""
     deadline = time.monotonic() + seconds
     while reason := unreachable(url):
         if failed() or time.monotonic() > deadline:
@@ -77,9 +77,9 @@ def wait_until_answering(name: str, url: str, failed: Callable[[], bool], second
 
 
 def unreachable(url: str) -> str | None:
-    """Why the Postgres or Redis at the URL does not answer, in one line; None where it does.
+    """Why the Postgres or Redis at the URL does not answer, in one line; None if it answers.
 
-    Raises StackError for what is no such URL at all.
+    Raises StackError if this is not the URL of a server.
     """
     try:
         if url.startswith("postgres"):
@@ -96,14 +96,14 @@ def unreachable(url: str) -> str | None:
 
 
 def libpq_url(url: str) -> str:
-    """The URL as psql and psycopg take it: without SQLAlchemy's driver name."""
+    """The URL in the form of psql and psycopg: without SQLAlchemy's driver name."""
     return sqlalchemy.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def remembered_port(file: Path) -> int:
-    """The loopback port noted in the file, if it is still free; else a free one, which is noted there.
+    """The loopback port stored in the file, if it is still free; else a free one, which is then stored.
 
-    Keeping the port lets what was started in another terminal, with the address it had, find the stack again.
+    With the same port, programs in other terminals find the stack again after a restart.
     """
     for port in (int(file.read_text()) if file.exists() else 0, 0):
         if chosen := free_port("127.0.0.1", port):
@@ -113,24 +113,25 @@ def remembered_port(file: Path) -> int:
 
 
 def free_port(host: str, port: int) -> int | None:
-    """The port, if nothing listens there (0: any that is free); None if it is taken."""
+    """The port, if no program listens there (0: any free one); None if it is in use."""
     with socket.socket() as listener:
-        # As servers do it: connections of an earlier run that linger in TIME_WAIT are no obstacle.
+        # As servers do: ignores connections of an earlier run in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
             listener.listen()
         except OSError:
             return None
-        return listener.getsockname()[1]
+        bound: int = listener.getsockname()[1]
+        return bound
 
 
 def as_user(user: str | None) -> dict[str, Any]:
-    """Arguments of subprocess that run a command as that system user; None: as our own."""
+    """Arguments of subprocess that run a command as that system user; None: as the current one."""
     return {"user": user, "group": user, "extra_groups": []} if user else {}
 
 
 def bound_to_parent(argv: list[str], stop_signal: signal.Signals) -> list[str]:
-    """The command, such that Linux sends it the signal when its parent dies, were it by kill -9."""
+    """The command, started so that Linux sends it the signal when its parent ends, even by kill -9."""
     setpriv = shutil.which("setpriv") if os.uname().sysname == "Linux" else None
     return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), *argv] if setpriv else argv

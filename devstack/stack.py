@@ -1,10 +1,11 @@
-"""The life of the stack, from the first check to the last stop."""
+"""Checks, starts, watches and stops the stack."""
 
 import os
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import urllib3
@@ -15,12 +16,12 @@ from devstack.settings import Settings
 from devstack.supervision import Events, Supervisor, supervised
 from models.settings import SettingsError, load_settings
 
-START_SECONDS = 15  # an embedded server that still fails then will not come up by itself
-REACH_SECONDS = 5  # for servers that are somewhere else
+START_SECONDS = 15  # an embedded server that still fails then will not recover by itself
+REACH_SECONDS = 5  # for servers named by DATABASE_URL and REDIS_URL
 
 
 def run(settings: Settings) -> None:
-    """Start everything and stay until something raises: SystemExit when asked to stop, or StackError."""
+    """Starts everything and returns only by an exception: SystemExit for a requested stop, or StackError."""
     for folder in ("", "log", "run"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
     with lock.held(settings.home) as held:
@@ -36,7 +37,7 @@ def run(settings: Settings) -> None:
             if url and url not in urls.values():
                 server.wait_until_answering(name, url, failed=lambda: False, seconds=REACH_SECONDS)
 
-        key = access.key_of(settings.home) if settings.auth == "required" else None
+        key = access.read_or_create_key(settings.home) if settings.auth == "required" else None
         environment = programs.environment(settings, database_url, redis_url, key)
         check_engine_settings(environment)
         write_env(settings.home / "env", environment)
@@ -51,14 +52,14 @@ def run(settings: Settings) -> None:
             try:
                 start(supervisor, embedded, applications, environment, settings, output)
                 supervisor.process.wait()
-                raise StackError("supervisord is gone; stopped everything")
+                raise StackError("supervisord ended unexpectedly; everything is stopped")
             finally:
                 output.say("stopping")
 
 
 def check_engine_settings(environment: dict[str, str]) -> None:
-    """By the engine's own rules, before anything is started; raises StackError that names what is wrong."""
-    os.environ.update(environment)  # what every program is given; the engine reads nothing else
+    """Raises StackError if the engine would refuse its settings."""
+    os.environ.update(environment)  # the environment of every program
     try:
         load_settings()
     except SettingsError as error:
@@ -66,17 +67,17 @@ def check_engine_settings(environment: dict[str, str]) -> None:
 
 
 def embedded_servers(settings: Settings) -> list[server.Server]:
-    """The servers to run ourselves: those no variable names, ready to start."""
+    """The servers that no variable names, ready to start."""
     home, chosen = settings.home, []
-    if _is_ours(settings.database_url, home / "postgres.port"):
+    if _is_embedded(settings.database_url, home / "postgres.port"):
         chosen.append(postgres_server.prepare(home))
-    if _is_ours(settings.redis_url, home / "redis.port"):
+    if _is_embedded(settings.redis_url, home / "redis.port"):
         chosen.append(redis_server.prepare(home, settings.redis_maxmemory))
     return chosen
 
 
-def _is_ours(url: str, port: Path) -> bool:
-    # A shell that has read our `env` file hands the embedded servers' own addresses back to us.
+def _is_embedded(url: str, port: Path) -> bool:
+    # A shell that has read the `env` file passes the addresses of the embedded servers.
     return not url or (port.exists() and f"127.0.0.1:{port.read_text()}/" in url)
 
 
@@ -88,32 +89,32 @@ def start(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Servers, migrations, applications, in this order; returns when the API answers."""
+    """Starts servers, migrations and applications, in this order; returns when the API answers."""
     for each in embedded:
         supervisor.start(each.name)
     for each in embedded:
-        deadline = time.monotonic() + START_SECONDS
-        server.wait_until_answering(
-            each.name,
-            each.url,
-            lambda d=deadline, n=each.name: time.monotonic() > d and supervisor.is_failing(n),
-        )
+        server.wait_until_answering(each.name, each.url, failed=_fails_for_long(supervisor, each.name))
     migrate(environment, output)
     if key := environment["ENERGY_API_KEY"]:
-        access.admit(key, environment["DATABASE_URL"])
-    simulator = [p for p in applications if p.name == "simulate"]
-    for each in applications:
-        if each not in simulator:
-            supervisor.start(each.name)
+        access.register_key(key, environment["DATABASE_URL"])
+    simulator = [program for program in applications if program.name == "simulate"]
+    for program in applications:
+        if program not in simulator:
+            supervisor.start(program.name)
     wait_until_live(settings.url)
-    for each in simulator:
-        supervisor.start(each.name)
+    for program in simulator:
+        supervisor.start(program.name)
     welcome(settings, output)
+
+
+def _fails_for_long(supervisor: Supervisor, name: str) -> Callable[[], bool]:
+    deadline = time.monotonic() + START_SECONDS
+    return lambda: time.monotonic() > deadline and supervisor.is_failing(name)
 
 
 def migrate(environment: dict[str, str], output: Output) -> None:
     command = [*programs.PYTHON, "alembic", "upgrade", "head"]
-    with subprocess.Popen(  # noqa: S603 (our own command)
+    with subprocess.Popen(  # noqa: S603 (a fixed command)
         command,
         cwd=programs.ROOT,
         env=environment,
@@ -122,9 +123,9 @@ def migrate(environment: dict[str, str], output: Output) -> None:
         stderr=subprocess.STDOUT,
     ) as alembic:
         try:
-            for line in alembic.stdout:
+            for line in alembic.stdout or ():
                 output.line("migrate", line.rstrip())
-        except BaseException:  # asked to stop: Postgres rolls the migration back
+        except BaseException:  # a requested stop: Postgres rolls the migration back
             alembic.kill()
             raise
     if alembic.returncode:
@@ -132,7 +133,7 @@ def migrate(environment: dict[str, str], output: Output) -> None:
 
 
 def wait_until_live(url: str) -> None:
-    """Return once the API answers. It may take for ever: what keeps it from it is on the terminal."""
+    """Returns once the API answers. The terminal shows why it does not."""
     while True:
         try:
             if urllib3.request("GET", f"{url}/health/live", retries=False, timeout=2).status == 200:
@@ -143,9 +144,9 @@ def wait_until_live(url: str) -> None:
 
 
 def write_env(file: Path, environment: dict[str, str]) -> None:
-    # Not AUTH: a shell that has read it would hand it to the next start, which may listen elsewhere.
+    # Without AUTH: a shell would pass it to the next start, which may listen on another address.
     names = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL", "ENERGY_API_KEY")
-    file.touch(mode=0o600)  # a URL from outside may hold a password
+    file.touch(mode=0o600)  # DATABASE_URL may contain a password
     file.chmod(0o600)
     file.write_text("".join(f"{name}={shlex.quote(environment[name])}\n" for name in names))
 

@@ -1,4 +1,4 @@
-"""Running the programs under supervisord, which starts them again when they die and stops them in order."""
+"""Runs the programs under supervisord, which restarts them after a crash and stops them in order."""
 
 import contextlib
 import os
@@ -21,49 +21,49 @@ from devstack import StackError
 from devstack.programs import Program
 from devstack.server import bound_to_parent
 
-SOCKET_PATH_BYTES = 90  # the limit is 107 on Linux and 103 on macOS, and supervisord appends its PID while it starts
-# supervisord looks once a second, so a program takes up to two seconds longer than it is given. When this is over
-# supervisord is killed, and what is left gets its stop signal all at once.
+SOCKET_PATH_BYTES = 90  # limit: 107 on Linux, 103 on macOS; supervisord appends its PID while it starts
+# supervisord polls once a second, so a program takes up to two seconds longer than its stop_seconds. After this time
+# supervisord is killed, and the remaining programs get their stop signals at once.
 STOP_SECONDS = 27
-# supervisord closes files below this number, for itself and its children. The lock (lock.py) is above.
+# supervisord closes file descriptors below this number, also for its children. That of the lock is above.
 CLOSED_FILES = 64
 
 
 class Supervisor:
-    """A running supervisord. What it may run is in its configuration; nothing is started until asked for."""
+    """A running supervisord. It knows the programs from its configuration and starts each on request."""
 
-    def __init__(self, process: subprocess.Popen, socket: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], socket: Path) -> None:
         self.process = process
         self._socket = socket
 
     @property
     def _rpc(self) -> Any:
-        # A new one for each call: after an error the transport is of no more use. ServerProxy itself knows no
-        # unix sockets, so its URL is never used.
+        # A new one for each call: a transport is unusable after an error. ServerProxy has no unix sockets, so its URL
+        # is never used.
         transport = SupervisorTransport(serverurl=f"unix://{self._socket}")
         return xmlrpc.client.ServerProxy("http://localhost", transport).supervisor
 
     def start(self, program: str) -> None:
-        """Have the program started, and from now on kept running; does not wait for it."""
+        """Starts the program and keeps it running from now on; does not wait for it."""
         self._rpc.startProcess(program, False)
 
     def is_failing(self, program: str) -> bool:
-        """Whether the program died soon after its start and waits for its next one."""
+        """Whether the program ended soon after its start and waits for a restart."""
         return self._rpc.getProcessInfo(program)["statename"] == "BACKOFF"
 
     def answers(self) -> bool:
         try:
             return bool(self._rpc.getState())
-        except OSError:  # its socket is not there yet
+        except OSError:  # its socket does not exist yet
             return False
 
 
 @contextlib.contextmanager
 def supervised(home: Path, programs: list[Program], environment: dict[str, str], lock: int) -> Iterator[Supervisor]:
-    """supervisord with these programs, stopped in reverse order on leaving, within half a minute.
+    """supervisord with these programs, stopped in reverse order on exit, within half a minute.
 
-    If this process is killed, supervisord gets a SIGTERM and stops all in order; if supervisord is killed,
-    each program gets its own stop signal. (Both on Linux only.)
+    If this process is killed, supervisord gets a SIGTERM and stops all in order. If supervisord is killed, each program
+    gets its own stop signal. (Both on Linux only.)
     """
     socket = home / "run/supervisor.sock"
     if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
@@ -71,12 +71,12 @@ def supervised(home: Path, programs: list[Program], environment: dict[str, str],
     config = home / "supervisord.conf"
     config.write_text(configuration(home, socket, programs))
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)]
-    process = subprocess.Popen(  # noqa: S603 (our own command)
+    process = subprocess.Popen(  # noqa: S603 (a fixed command)
         bound_to_parent(command, signal.SIGTERM),
         env=environment,
         stdin=subprocess.DEVNULL,
         pass_fds=[lock],
-        process_group=0,  # a Ctrl-C in the terminal is for us, and we say when to stop
+        process_group=0,  # Ctrl-C goes to this process only, which then stops the others
     )
     try:
         supervisor = Supervisor(process, socket)
@@ -96,8 +96,8 @@ def supervised(home: Path, programs: list[Program], environment: dict[str, str],
 
 
 def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
-    """supervisord.conf for the programs, the first of which is stopped last."""
-    sections = {
+    """supervisord.conf for the programs; the first is stopped last."""
+    sections: dict[str, dict[str, Any]] = {
         "supervisord": {
             "logfile": home / "log/supervisord.log",
             "logfile_maxbytes": "1MB",
@@ -106,7 +106,7 @@ def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
             "childlogdir": home / "log",
             "silent": "true",
             "minfds": CLOSED_FILES,
-            **({"user": "root"} if os.geteuid() == 0 else {}),  # it warns unless that is said to be meant
+            **({"user": "root"} if os.geteuid() == 0 else {}),  # without it supervisord warns
         },
         "unix_http_server": {"file": socket, "chmod": "0700"},
         "rpcinterface:supervisor": {
@@ -120,8 +120,8 @@ def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
             "priority": priority,
             "autostart": "false",
             "autorestart": "true",
-            "startsecs": 5,  # what dies sooner is started again after 1, 2, 3 … seconds, else at once
-            "startretries": 1_000_000_000,  # only an asked-for stop ends the stack
+            "startsecs": 5,  # a program that ends sooner is restarted after 1, 2, 3 … seconds, else at once
+            "startretries": 1_000_000_000,  # only a requested stop ends the stack
             "stopsignal": program.stop_signal.name.removeprefix("SIG"),
             "stopwaitsecs": program.stop_seconds,
             "killasgroup": "true",
@@ -135,16 +135,16 @@ def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
     for section, options in sections.items():
         lines.append(f"[{section}]")
         for name, value in options.items():
-            if re.search(r"%|\s[;#]|\n", str(value)):  # it would see a placeholder, a comment
+            if re.search(r"%|\s[;#]|\n", str(value)):  # read as a placeholder or comment
                 raise StackError(f"supervisord cannot work with '%', ' ;' or ' #' in a folder's name: {value}")
             lines.append(f"{name}={value}")
     return "\n".join(lines) + "\n"
 
 
 class Events:
-    """What supervisord's log tells, in words for the terminal.
+    """Translates supervisord's log for the terminal.
 
-    Its event listeners are told that a program died, but not of what; its log says both.
+    The log names the cause of an exit; supervisord's event listeners do not get it.
     """
 
     SPAWNED = re.compile(r"spawned: '(\S+)' with pid (\d+)")
@@ -157,24 +157,24 @@ class Events:
         self._pids: dict[str, int] = {}
 
     def translate(self, line: str) -> str | None:
-        """The log's line for the terminal; None for what nobody needs to know."""
+        """The text for a line of the log; None if it is not worth showing."""
         if match := self.SPAWNED.search(line):
             self._pids[match[1]] = int(match[2])
         elif match := self.EXITED.search(line):
             self._end_orphans(match[1])
-            return f"{match[1]} died ({match[2]}); starting it again"
+            return f"{match[1]} ended ({match[2]}); restarting it"
         elif match := self.STOPPED.search(line):
             self._end_orphans(match[1])
             return f"{match[1]} stopped"
         elif match := self.KILLED.search(line):
-            # supervisord may say it twice; the first time forgets the process.
+            # supervisord may log it twice; only the first is shown.
             return f"{match[1]} did not stop in time: killed" if self._pids.pop(match[1], None) else None
         elif match := self.TROUBLE.search(line):
             return match[1]
         return None
 
     def _end_orphans(self, program: str) -> None:
-        # granian's processes outlive a killed parent and go on serving. supervisord makes each program the
+        # The processes of granian outlive a killed parent and continue to serve. supervisord makes each program the
         # leader of a process group, so they can be found.
         if pid := self._pids.pop(program, None):
             with contextlib.suppress(ProcessLookupError, PermissionError):

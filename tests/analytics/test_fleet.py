@@ -107,7 +107,7 @@ def test_a_list_keeps_the_window_of_its_first_page(client, fleet, database):
     assert client.get(f"{FLEET}/vehicles?cursor={first['next']}").status_code == 422
 
 
-def test_a_vehicle_is_told_as_its_performance_tells_it(client, fleet):
+def test_a_vehicle_of_the_fleet_has_the_numbers_of_its_performance(client, fleet):
     (found,) = (item for item in ask(client, "/vehicles")["items"] if item["vehicleId"] == "V2")
     window = ask(client)["window"]
     performance = client.get("/v1/analytics/performance/V2", query_string=window).json
@@ -116,7 +116,7 @@ def test_a_vehicle_is_told_as_its_performance_tells_it(client, fleet):
     assert (found["maxBatteryTemp"], found["avgBatteryTemp"]) == (40, 35)
 
 
-def test_a_shared_meter_is_divided_and_said_to_be_shared(client, send, database):
+def test_a_shared_meter_is_divided_and_named_shared(client, send, database):
     map_meter(client, "V1", "M1")
     map_meter(client, "V2", "M1")
     start_watermark(database, NOON)
@@ -133,7 +133,7 @@ def test_a_shared_meter_is_divided_and_said_to_be_shared(client, send, database)
     assert ask(client)["totalAcConsumption"] == 10
 
 
-def test_a_mapping_that_changes_changes_what_was_rolled_up(client, fleet, database):
+def test_a_changed_mapping_changes_the_roll_ups(client, fleet, database):
     client.delete("/v1/analytics/vehicle-mapping?vehicleId=V1&meterId=M1")
     map_meter(client, "V3", "M9")
     roll_up(database, NOON + timedelta(minutes=90))
@@ -143,7 +143,7 @@ def test_a_mapping_that_changes_changes_what_was_rolled_up(client, fleet, databa
     assert (answer["totalDcDelivery"], answer["unmeteredDcDelivery"]) == (30, 0)
 
 
-def test_costs_where_there_is_a_tariff(client, fleet, database):
+def test_costs_with_a_tariff(client, fleet, database):
     assert (ask(client)["energyCost"], ask(client)["costs"]) == (None, [])
     for meter_id in ("M1", "M2"):
         set_device(database, METER, meter_id, {"site": "depot"})
@@ -185,7 +185,7 @@ def test_the_fleet_for_other_tests_has_every_kind_of_vehicle(client, rolled_flee
 @pytest.mark.parametrize(
     "query", ["?window=1h", "/trend?bucket=5m", "/vehicles?sort=name", "/vehicles?status=ill", "/vehicles?cursor=x"]
 )
-def test_bad_questions_are_refused(client, query):
+def test_bad_queries_are_refused(client, query):
     answer = client.get(FLEET + query)
     assert answer.status_code == 422
     assert answer.json["errors"]

@@ -52,7 +52,7 @@ def test_the_last_24_hours_of_a_vehicle_through_its_meter(client, send):
     }
 
 
-def test_the_older_form_of_the_question(client, send):
+def test_the_older_form_of_the_request(client, send):
     map_meter(client)
     send(meter(kwhConsumedAc=3), vehicle(kwhDeliveredDc=2, batteryTemp=30.456))
     answer = client.get("/v1/analytics/performance/vehicleid?vehicleId=V001")
@@ -132,7 +132,7 @@ def test_without_ac_energy_the_efficiency_is_unknown(client, send):
     assert (performance(client)["efficiencyRatio"], performance(client)["status"]) == (None, "unknown")
 
 
-def test_a_vehicle_never_heard_of_is_not_found(client):
+def test_an_unknown_vehicle_is_not_found(client):
     answer = client.get("/v1/analytics/performance/UNKNOWN")
     assert (answer.status_code, answer.json["message"]) == (404, "Vehicle not found")
     assert client.get("/v1/analytics/performance/%00").status_code == 404
@@ -200,7 +200,7 @@ def test_a_pair_mapped_from_a_time_on_is_mapped(client):
     assert len(client.get("/v1/analytics/vehicle-mapping?vehicleId=V001").json["items"]) == 1
 
 
-def test_a_pair_that_was_ended_begins_anew_and_leaves_the_gap(client, send):
+def test_an_ended_pair_starts_again_after_a_gap(client, send):
     map_meter(client)
     client.delete("/v1/analytics/vehicle-mapping?vehicleId=V001&meterId=M001")
     again = map_meter(client)
@@ -209,20 +209,20 @@ def test_a_pair_that_was_ended_begins_anew_and_leaves_the_gap(client, send):
     assert first["to"] <= second["from"]
 
 
-def test_an_end_can_be_told_later(client):
+def test_an_end_can_be_set_later(client):
     map_meter(client)
     ended = map_meter(client, to=ago(minutes=1))
     assert (ended.status_code, ended.json["from"]) == (200, None)
     assert ended.json["to"] is not None
 
 
-def test_a_mapping_that_has_yet_to_begin_can_be_deleted(client):
+def test_a_mapping_that_starts_later_can_be_deleted(client):
     map_meter(client, **{"from": ago(hours=-2)})
     assert client.delete("/v1/analytics/vehicle-mapping?vehicleId=V001&meterId=M001").status_code == 200
     assert client.get("/v1/analytics/vehicle-mapping").json["items"] == []
 
 
-def test_a_vehicle_that_was_only_mapped_was_never_heard_of(client):
+def test_a_vehicle_without_readings_is_not_found_although_mapped(client):
     map_meter(client)
     assert client.get("/v1/analytics/performance/V001").status_code == 404
 
@@ -242,7 +242,7 @@ def test_mappings_are_listed_by_vehicle_and_paged(client):
     assert page["next"] is None
 
 
-def test_deleting_a_mapping_ends_it_now_and_keeps_what_it_fed(client, send):
+def test_deleting_a_mapping_ends_it_now_and_keeps_its_energy(client, send):
     map_meter(client)
     send(meter(at=ago(minutes=5), kwhConsumedAc=2), vehicle(at=ago(minutes=5)))
     url = "/v1/analytics/vehicle-mapping?vehicleId=V001&meterId=M001"
@@ -271,7 +271,7 @@ def test_a_bad_mapping_is_refused(client, body, fields):
     assert set(answer.json["errors"]) == fields
 
 
-def test_an_end_before_the_start_of_what_is_open_is_refused(client):
+def test_an_end_before_the_start_of_an_open_mapping_is_refused(client):
     map_meter(client, **{"from": ago(hours=1)})
     answer = map_meter(client, to=ago(hours=2))
     assert (answer.status_code, list(answer.json["errors"])) == (422, ["to"])

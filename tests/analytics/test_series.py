@@ -56,7 +56,7 @@ def test_a_bucket_of_a_meter_and_one_in_which_it_was_silent(client, send):
 
 
 def test_a_bucket_of_a_vehicle(client, send):
-    # A state of charge that was not told does not count as 0: the mean of 40 and 60.
+    # A reading without a state of charge does not count as 0: the mean of 40 and 60.
     send(
         vehicle(at=at("2026-02-10T10:00:00Z"), kwhDeliveredDc=0.5, batteryTemp=20, soc=40),
         vehicle(at=at("2026-02-10T10:01:00Z"), kwhDeliveredDc=0.5, batteryTemp=23, soc=60),
@@ -109,7 +109,7 @@ def test_a_register_counts_from_the_reading_before_the_window_and_a_dip_is_taken
     assert energies(answer) == [3, -0.1, 1.1, 5]
 
 
-def test_what_lies_ahead_is_not_expected(client, send, database):
+def test_nothing_is_expected_of_the_future(client, send, database):
     set_device(database, METER, "M001", {"heartbeat_seconds": 3600})
     send(meter())
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=-3)
@@ -133,7 +133,7 @@ def test_csv(client, send):
 
 
 @pytest.mark.parametrize(
-    ("query", "field", "said"),
+    ("query", "field", "reason"),
     [
         ("bucket=2h", "bucket", "5m, 15m, 1h, 1d, 1w, 1mo"),
         ("tz=Europe/Berln", "tz", "Europe/Berlin"),
@@ -148,12 +148,12 @@ def test_csv(client, send):
         ("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to", "after"),
     ],
 )
-def test_a_question_that_can_not_be_answered_says_what_can(client, send, query, field, said):
+def test_a_bad_query_is_refused_with_a_reason(client, send, query, field, reason):
     send(meter())
     answer = client.get(f"/v1/meters/M001/series?{query}")
     assert answer.status_code == 422
     assert list(answer.json["errors"]) == [field]
-    assert said in answer.json["errors"][field][0]
+    assert reason in answer.json["errors"][field][0]
 
 
 @pytest.mark.parametrize("path", ["vehicles/NOBODY", "meters/NOBODY", "meters/%00", "vehicles/a%20b"])
@@ -172,7 +172,7 @@ def test_a_bound_key_reads_the_series_of_its_devices(client, send, new_key):
 # ── Roll-ups ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_is_rolled_up_says_what_history_says_and_late_readings_count_at_once(client, send, database):
+def test_roll_ups_and_history_give_the_same_and_late_readings_count_at_once(client, send, database):
     start = ago(hours=6).replace(minute=0, second=0)
     start_watermark(database, start)
     query = {"from": stamp(start), "to": stamp(start + timedelta(hours=4)), "bucket": "1d"}

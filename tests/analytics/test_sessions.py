@@ -71,7 +71,7 @@ def test_a_session_feeds_the_vehicle_as_a_mapping_does(client, send):
     assert (answer["meters"], answer["totalAcConsumption"]) == (["M001"], 3)  # not what came after the end
 
 
-def test_state_of_charge_is_the_first_and_the_last_that_was_told(client, send):
+def test_state_of_charge_is_the_first_and_the_last_in_the_readings(client, send):
     send(
         vehicle(at=at(1), soc=None),
         vehicle(at=at(2), soc=31),
@@ -109,14 +109,14 @@ def test_a_session_counts_its_own_meter_only(client, send):
     assert charged(client, 0, 60)["totalAcConsumption"] == 2
 
 
-def test_a_counter_looks_back_before_the_session(client, send):
+def test_a_counter_starts_from_the_reading_before_the_session(client, send):
     client.put("/v1/meters/M001", json={"register": "cumulative"})
     send(*[meter(at=at(minute), kwhConsumedAc=900 + minute) for minute in (-30, 10, 50, 70)])
-    # 910 − 870 + 950 − 910: what the meter counted up to minute 10 it told in minute 10.
+    # 910 − 870 + 950 − 910: the energy up to minute 10 belongs to the reading of minute 10.
     assert charged(client, 0, 60)["totalAcConsumption"] == 80
 
 
-def test_a_session_at_its_price(client, send):
+def test_a_session_has_a_cost(client, send):
     client.put("/v1/meters/M001", json={"site": "depot"})
     client.put("/v1/tariffs/depot", json={"currency": "EUR", "timezone": "UTC", "pricePerKwh": 0.25})
     send(meter(at=at(5), kwhConsumedAc=10), vehicle(at=at(5), kwhDeliveredDc=9))
@@ -248,7 +248,7 @@ def test_a_charger_may_start_and_end_sessions_of_its_own_devices(client, new_key
 # ── Marks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_changes_stored_energy_is_marked_for_the_roll_ups(client, database):
+def test_changes_of_stored_energy_leave_stale_marks(client, database):
     def marks() -> list[tuple]:
         found = database.execute(
             "delete from rollup_marks returning kind, device_ids, nullif(from_hour, '-infinity'), to_hour"

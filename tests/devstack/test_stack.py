@@ -20,7 +20,7 @@ def test_the_stack_survives_a_kill_and_finds_its_data_after_a_restart(home: Path
 
         web = int(re.findall(r"spawned: 'web' with pid (\d+)", (home / "log/supervisord.log").read_text())[-1])
         os.kill(web, signal.SIGKILL)
-        eventually(lambda: "web died (terminated by SIGKILL); starting it again" in stack.printed())
+        eventually(lambda: "web ended (terminated by SIGKILL); restarting it" in stack.printed())
         eventually(lambda: stack.status("/v1/vehicles/V001") == 200)
 
         found = subprocess.run(

@@ -49,7 +49,7 @@ def test_a_crashed_program_is_restarted_and_all_stop_in_order(home: Path, capsys
         eventually(lambda: len(group(killed)) == 2)
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: has_shown("source   | up", times=2))
-        assert has_shown("devstack | source died (terminated by SIGKILL); starting it again")
+        assert has_shown("devstack | source ended (terminated by SIGKILL); restarting it")
         eventually(lambda: not group(killed))
         log = (home / "log/supervisord.log").read_text()
     has_shown("")

@@ -113,7 +113,7 @@ def test_answers_about_the_service_are_as_documented(client, check, with_setting
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/v1/vehicles", 405)])
-def test_what_is_not_in_the_document_has_the_error_shape_too(client, document, method, path, status):
+def test_errors_outside_the_document_have_the_error_shape(client, document, method, path, status):
     answer = client.open(path, method=method)
     assert answer.status_code == status
     validator(document, document["components"]["schemas"]["Error"]).validate(answer.json)

@@ -1,4 +1,4 @@
-"""Export: the same readings as history has, as CSV and Parquet, whole or visibly broken off."""
+"""Export: the readings of history, as CSV and Parquet, complete or visibly incomplete."""
 
 import csv
 import io
@@ -67,7 +67,7 @@ def until(true, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-# ── What is in it ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Content ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_csv_has_every_submission_with_the_values_as_they_were_sent(client, send):
@@ -89,7 +89,7 @@ def test_csv_has_every_submission_with_the_values_as_they_were_sent(client, send
     assert datetime.fromisoformat(first["receivedAt"]) > at
 
 
-def test_parquet_has_the_same_typed(client, send):
+def test_parquet_has_the_same_with_types(client, send):
     at = ago(minutes=5)
     send(meter("M1", at, kwhConsumedAc=1e-7, voltage=229.95), meter("NA", at), vehicle("V1", at, soc=None))
     as_csv = rows_of(client.get(EXPORT, query_string={"kind": "meter"}).text)
@@ -112,7 +112,7 @@ def test_parquet_has_the_same_typed(client, send):
     assert of_vehicle["soc"] is None
 
 
-def test_many_readings_are_the_same_in_both_and_in_the_database(client, many, database):
+def test_many_readings_are_the_same_in_both_formats_and_in_the_database(client, many, database):
     window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1])}
     total, energy = database.execute(
         "select count(*), sum(kwh_delivered_dc::numeric) from vehicle_readings_history"
@@ -135,7 +135,7 @@ def test_a_window_without_readings_is_a_file_without_rows(client):
     assert parquet.read_table(pyarrow.BufferReader(table)).num_rows == 0
 
 
-def test_the_window_is_half_open_and_the_last_day_where_it_is_left_out(client, send):
+def test_the_window_is_half_open_and_the_last_day_if_left_out(client, send):
     start, end = ago(hours=2), ago(hours=1)
     send(*(vehicle("V1", at) for at in (start, end, ago(hours=25))))
     window = {"kind": "vehicle", "from": stamp(start), "to": stamp(end)}
@@ -145,11 +145,11 @@ def test_the_window_is_half_open_and_the_last_day_where_it_is_left_out(client, s
     assert len(rows_of(client.get(EXPORT, query_string={"kind": "vehicle"}).text)) == 2
 
 
-def test_devices_that_are_named_come_in_their_order(client, send):
+def test_named_devices_come_in_order(client, send):
     times = [ago(hours=hours) for hours in (1, 20, 3)]
     for at in times:
         send(*(meter(device, at) for device in ("M2", "M1", "M3")))
-    rows = rows_of(client.get(EXPORT, query_string={"kind": "meter", "deviceId": ["M2", "M1", "never-heard"]}).text)
+    rows = rows_of(client.get(EXPORT, query_string={"kind": "meter", "deviceId": ["M2", "M1", "unknown"]}).text)
     assert [(row["meterId"], row["timestamp"][:19]) for row in rows] == [
         (device, f"{at:%Y-%m-%dT%H:%M:%S}") for device in ("M1", "M2") for at in sorted(times)
     ]
@@ -184,14 +184,14 @@ def test_the_format_follows_accept(client, accept, mimetype):
         ("kind=meter&from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "to"),
     ],
 )
-def test_what_is_wrong_with_the_question_is_named(client, query, field):
+def test_a_bad_query_is_refused_by_field(client, query, field):
     answer = client.get(f"{EXPORT}?{query}")
     assert answer.status_code == 422
     assert set(answer.json["errors"]) == {field}
-    assert all(isinstance(why, str) for why in answer.json["errors"][field])
+    assert all(isinstance(reason, str) for reason in answer.json["errors"][field])
 
 
-# ── Who may ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Keys ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_bound_key_exports_its_devices_and_no_others(client, database, drain_all, with_settings, new_key):
@@ -209,10 +209,10 @@ def test_a_bound_key_exports_its_devices_and_no_others(client, database, drain_a
     assert client.get(EXPORT, query_string={"kind": "meter"}, headers=writer).status_code == 403
 
 
-# ── What goes wrong on the way ───────────────────────────────────────────────────────────────────────────────────
+# ── Failures ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_more_exports_than_the_bound_are_told_to_come_again(client, many, with_settings, database):
+def test_an_export_too_many_is_refused_for_now(client, many, with_settings, database):
     with_settings(export_concurrency=1)
     window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1])}
     first = client.get(EXPORT, query_string=window, buffered=False)
@@ -225,7 +225,7 @@ def test_more_exports_than_the_bound_are_told_to_come_again(client, many, with_s
     assert len(rows_of(client.get(EXPORT, query_string=window).text)) == MANY
 
 
-def test_a_client_that_goes_away_ends_the_query(server, many, database):
+def test_a_client_that_disconnects_ends_the_query(server, many, database):
     port, _ = server
     path = f"{EXPORT}?kind=vehicle&from={stamp(many[0])}"
     with socket.create_connection(("127.0.0.1", port)) as line:
@@ -235,8 +235,8 @@ def test_a_client_that_goes_away_ends_the_query(server, many, database):
     until(lambda: exports_running(database) == 0)
 
 
-def test_a_client_that_holds_still_does_not_hold_the_database_for_ever(many, database, resources, monkeypatch):
-    """A backend that waits for its client heeds no statement_timeout: its line is cut."""
+def test_a_client_that_stops_reading_does_not_keep_the_query_forever(many, database, resources, monkeypatch):
+    """A backend that waits for its client ignores statement_timeout: it is terminated."""
     monkeypatch.setattr("models.exports.csv_copy.PATIENCE_SECONDS", 2 - resources.settings.export_seconds)
     with export_connection(resources.settings) as connection:
         blocks = copy_csv(connection, Selection(VEHICLE, *many), header=True)
@@ -249,7 +249,7 @@ def test_a_client_that_holds_still_does_not_hold_the_database_for_ever(many, dat
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_database_that_dies_on_the_way_is_seen_in_the_file(client, many, database, form):
+def test_a_database_that_fails_midway_is_visible_in_the_file(client, many, database, form):
     window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1]), "format": form}
     answer = client.get(EXPORT, query_string=window, buffered=False)
     pieces = iter(answer.response)
@@ -263,7 +263,7 @@ def test_a_database_that_dies_on_the_way_is_seen_in_the_file(client, many, datab
             parquet.read_table(pyarrow.BufferReader(data))
 
 
-def test_a_database_out_of_reach_is_answered_503(client, with_settings):
+def test_an_unavailable_database_is_answered_503(client, with_settings):
     with_settings(database_url="postgresql://127.0.0.1:1/energy")
     answer = client.get(EXPORT, query_string={"kind": "meter"})
     assert answer.status_code == 503
@@ -271,10 +271,10 @@ def test_a_database_out_of_reach_is_answered_503(client, with_settings):
     assert client.get(EXPORT, query_string={"kind": "meter"}).status_code == 200
 
 
-# ── The command ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── The command ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_command_writes_what_the_service_answers(runner, client, many, tmp_path):
+def test_the_command_writes_the_same_as_the_service(runner, client, many, tmp_path):
     window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1])}
     options = ["export", "readings", "--kind", "vehicle", "--from", window["from"], "--to", window["to"]]
     for name in ("all.csv", "all.parquet"):
@@ -296,7 +296,7 @@ def test_the_command_takes_devices(runner, send, tmp_path):
     assert [row["meterId"] for row in rows_of(file.read_text())] == ["M1", "M3"]
 
 
-def test_a_command_that_fails_leaves_the_file_that_was_there(runner, tmp_path, monkeypatch):
+def test_a_command_that_fails_keeps_the_existing_file(runner, tmp_path, monkeypatch):
     file = tmp_path / "out.csv"
     file.write_text("yesterday's")
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/energy")
@@ -308,7 +308,7 @@ def test_a_command_that_fails_leaves_the_file_that_was_there(runner, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--kind", "charger"], "--kind"),
         (["--kind", "meter", "--from", "yesterday"], "ISO 8601"),
@@ -316,14 +316,14 @@ def test_a_command_that_fails_leaves_the_file_that_was_there(runner, tmp_path, m
         (["--kind", "meter", "--from", "2099-01-01T00:00:00Z"], "--from must be before --to"),
     ],
 )
-def test_the_command_says_what_is_wrong(runner, tmp_path, options, said):
+def test_the_command_names_the_wrong_option(runner, tmp_path, options, message):
     done = runner.invoke(args=["export", "readings", *options, "-o", str(tmp_path / "out")])
     assert done.exit_code == 2
-    assert said in done.output
+    assert message in done.output
     assert not os.listdir(tmp_path)
 
 
-def test_the_estimate_is_near(database, many):
+def test_the_estimated_number_of_readings_is_close(database, many):
     database.execute("analyze vehicle_readings_history")
     assert estimate_rows(database, Selection(VEHICLE, *many)) == pytest.approx(MANY, rel=0.2)
     start = datetime(2001, 1, 1, tzinfo=UTC)
