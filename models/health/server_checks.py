@@ -33,7 +33,7 @@ def check_migrations(postgres: PostgresSnapshot) -> Check:
     if revision in earlier:
         return wrong(f"The schema is at {revision}, behind {head}", **figures)
     if revision != head:  # during an upgrade: a migration suits the code before it
-        return good(f"The schema is at {revision}, ahead of this code, which knows {head}", **figures)
+        return good(f"The schema is at {revision}, ahead of this code, whose newest is {head}", **figures)
     return good(f"The schema is at {head}, the newest revision", **figures)
 
 

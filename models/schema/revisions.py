@@ -1,4 +1,4 @@
-"""The revisions of the schema that this code knows.
+"""The revisions of the schema up to that of this code.
 
 Read from the names of the migrations, so that no web process has to import alembic.
 """
