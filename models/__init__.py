@@ -1,4 +1,4 @@
-"""Everything about data: settings, database, tables, the telemetry stream (both its ends) and the queries.
+"""Data: settings, tables, the telemetry stream, storage, queries and rules. docs/architecture.md shows the rooms.
 
-Nothing in here knows HTTP or Celery, and nothing connects at import.
+No module here imports Flask or Celery, or connects at import.
 """

@@ -1,4 +1,4 @@
-"""Celery: the application, the drain and what is done from time to time. Run `celery -A workers worker`."""
+"""Celery: the application, the drain and the periodic tasks. Run `celery -A workers worker`."""
 
 from workers.app import app
 

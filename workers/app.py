@@ -1,4 +1,4 @@
-"""The Celery application and what each worker process holds open."""
+"""The Celery application, the resources of each worker process, and its heartbeats."""
 
 import os
 from contextlib import suppress
@@ -17,36 +17,36 @@ app = Celery(
 )
 app.config_from_object("celeryconfig")
 
-_connections: Resources | None = None
+_resources: Resources | None = None
 
 
 def current_resources() -> Resources:
-    """This process's connections, opened at the first use: after the fork, and where no worker forks."""
-    global _connections
-    if _connections is None:
-        _connections = connect_worker(load_settings())
-    return _connections
+    """The resources of this process, opened at the first use and therefore after the fork."""
+    global _resources
+    if _resources is None:
+        _resources = connect_worker(load_settings())
+    return _resources
 
 
 @cache
 def _heartbeats() -> Heartbeats:
-    return open_heartbeats(load_settings())  # survives a fork
+    return open_heartbeats(load_settings())  # usable after a fork
 
 
-def note(who: str) -> None:
-    """Makes `who` heard; where Redis is away it is not, and that is no reason to stop."""
+def record_heartbeat(process: str) -> None:
+    """Records a heartbeat; does nothing while Redis is unavailable."""
     with suppress(redis.RedisError):
-        _heartbeats().record(who)
+        _heartbeats().record(process)
 
 
 @signals.after_task_publish.connect(sender="workers.maintenance.sweep")
 def _note_beat(**_) -> None:
-    note(BEAT)  # only beat asks for a sweep: it rang
+    record_heartbeat(BEAT)  # only beat publishes sweeps
 
 
 @signals.heartbeat_sent.connect
 def _note_worker(sender, **_) -> None:
-    note(_worker(sender.eventer.hostname))  # the main process, connected to the broker
+    record_heartbeat(_worker(sender.eventer.hostname))  # the main process, connected to the broker
 
 
 @signals.worker_shutdown.connect
@@ -71,7 +71,7 @@ def _open(**_) -> None:
 
 @signals.worker_process_shutdown.connect
 def _close(**_) -> None:
-    global _connections
-    if _connections is not None:
-        _connections.close()
-        _connections = None
+    global _resources
+    if _resources is not None:
+        _resources.close()
+        _resources = None

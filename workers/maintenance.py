@@ -1,4 +1,4 @@
-"""What beat has the workers do from time to time. Each may run twice, late, or not at all, without harm."""
+"""Periodic tasks that beat starts. A run that is repeated, late or left out does no harm."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ from models.settings import DIRECT_SHARD, MAX_SHARDS
 from models.storage import partitions
 from models.storage.divergence import list_diverged_shards
 from models.storage.positions import forget_batches
-from workers.app import app, current_resources, note
+from workers.app import app, current_resources, record_heartbeat
 from workers.doorbell import ring
 from workers.drain import drain_batch
 
@@ -22,14 +22,14 @@ log = structlog.get_logger()
 
 @app.task(name="workers.maintenance.sweep")
 def sweep() -> None:
-    """Rings for every shard with a backlog, so that a lost bell costs a second and never data.
+    """Rings for every shard with a backlog, so that a lost bell costs at most a second.
 
-    Shards that were configured once are swept too: lowering STREAM_SHARDS leaves nothing behind. A diverged
-    stream is repaired here if no reading arrives, which would have a drain repair it.
+    Also for shards above STREAM_SHARDS, from before it was lowered. A diverged stream without a backlog is repaired
+    here; otherwise its drain does that.
     """
     resources = current_resources()
     idle = []
-    note(SWEEP)
+    record_heartbeat(SWEEP)
     try:
         for shard in resources.stream.known_shards():
             if resources.stream.backlog(shard):
@@ -46,22 +46,22 @@ def sweep() -> None:
 
 @app.task(name="workers.maintenance.ensure_partitions")
 def ensure_partitions() -> None:
-    """Makes the days ahead, and drops the days past the retention where one is set."""
+    """Creates the partitions of the days ahead and drops those beyond the retention, if one is set."""
     resources = current_resources()
     with resources.database.connection() as connection:
-        made = partitions.ensure_partitions(connection, days_ahead=resources.settings.partition_days_ahead)
+        created = partitions.ensure_partitions(connection, days_ahead=resources.settings.partition_days_ahead)
         dropped = (
             partitions.drop_expired(connection, keep_days=resources.settings.retention_days)
             if resources.settings.retention_days
             else []
         )
-    if made or dropped:
-        log.info("partitions_changed", made=made, dropped=dropped)
+    if created or dropped:
+        log.info("partitions_changed", created=created, dropped=dropped)
 
 
 @app.task(name="workers.maintenance.forget")
 def forget() -> None:
-    """Forgets the batches whose receipts are no longer answered, and what the webhook was told long ago."""
+    """Deletes batches whose receipts have expired, and old webhook deliveries."""
     resources = current_resources()
     before = datetime.now(UTC) - timedelta(days=resources.settings.receipt_retention_days)
     with resources.database.connection() as connection:

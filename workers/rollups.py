@@ -1,4 +1,4 @@
-"""The roll-ups are brought up to date from time to time. Run twice, late, or not at all for a while: no harm."""
+"""Keeps the roll-ups up to date. A run that is repeated, late or left out does no harm."""
 
 import time
 from datetime import UTC, datetime
@@ -13,15 +13,15 @@ from workers.app import app, current_resources
 
 log = structlog.get_logger()
 
-# How long one tick may work. What is left is for the next, which waits its turn behind the drains that rang.
+# The longest run of a task. The next one continues, queued behind the drains.
 TICK_SECONDS = 3.0
-# A tick that waits for longer than this is superseded: beat asks again.
+# A task that waits longer than this is dropped: beat starts the next one.
 EXPIRES_SECONDS = 15
 
 
 @app.task(name="workers.rollups.roll_up")
 def roll_up() -> None:
-    """Moves the watermark on and works off marks; where there is more to do, it rings for itself."""
+    """Moves the watermark and recomputes stale hours; starts itself again if more is left to do."""
     resources = current_resources()
     give_up_at = time.monotonic() + TICK_SECONDS
     try:
@@ -31,7 +31,7 @@ def roll_up() -> None:
             )
             is_behind = any(time.monotonic() > give_up_at for _ in work)
     except (psycopg.Error, PoolTimeout) as error:
-        # A step is a transaction: what it had begun is as it was, and beat asks again.
+        # Each step is a transaction, so nothing is half done; beat starts the next run.
         log.warning("rollups_failed", error=type(error).__name__, reason=str(error).strip())
         return
     if is_behind:
