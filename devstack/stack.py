@@ -157,7 +157,9 @@ def welcome(settings: Settings, output: Output) -> None:
     meter = f'{{"meterId":"M001","kwhConsumedAc":0.13,"voltage":230.1,"timestamp":"{now}"}}'
     output.say(f"ready      {settings.url}/")
     output.say(f"docs       {settings.url}/docs")
-    output.say(f"commands   {os.path.relpath(Path(sys.executable).with_name('energy'))} --help")
+    installed = Path(sys.executable).with_name("energy")
+    energy = os.path.relpath(installed) if installed.exists() else "python -m webapp.commands"
+    output.say(f"commands   {energy} --help")
     output.say(f"elsewhere  set -a; . {shlex.quote(str(settings.home / 'env'))}   for psql and redis-cli too")
     output.say("try        this, in another terminal:")
     key = ' -H "Authorization: Bearer $ENERGY_API_KEY"' if settings.auth == "required" else ""

@@ -33,9 +33,9 @@ def rollups() -> None:
 
 @rollups.command()
 def status() -> None:
-    """The watermark, its age, and the marks that wait.
+    """The watermark, its age, and the pending stale marks.
 
-    Everything recorded before the watermark is rolled up; a mark is a change before it that is yet to be counted.
+    Everything recorded before the watermark is rolled up; a stale mark is a later change before it.
 
     \b
     Example:
@@ -43,8 +43,8 @@ def status() -> None:
     """
     with database() as (connection, _):
         state = hourly.get_state(connection)
-    if state.watermark is None:
-        click.echo("Nothing is rolled up yet; beat has a worker begin within 15 seconds.")
+    if state.watermark is None or state.moved_at is None:
+        click.echo("Nothing is rolled up yet; the first step runs within 15 seconds.")
     else:
         age = (datetime.now(UTC) - state.watermark).total_seconds()
         click.echo(f"watermark    {rfc3339(state.watermark, 'seconds')}, {age:,.0f} s ago")
