@@ -75,7 +75,7 @@ def main(quick: bool, only: tuple[str, ...] | None, results: Path, listed: bool)
         with ground.running(QUICK_GIB if quick else FULL_GIB) as running:
             described = machine.describe(running)
             click.echo(report.machine_line(described))
-            bench = Bench(running, quick, tell=lambda *_: None)
+            bench = Bench(running, quick, show=lambda *_: None)
             for name in chosen:
                 before = usage(running)
                 values += take(bench, name)
@@ -96,7 +96,7 @@ def take(bench: Bench, name: str) -> list[Value]:
     """The figure's values; where it fails, one that says why."""
     began = time.monotonic()
     with progress(f"{name:10}", 1) as show:
-        bench.tell = show
+        bench.show = show
         try:
             values = FIGURES[name].measure(bench)
         except Skipped as reason:

@@ -8,7 +8,7 @@ from bench.load.client import Plan
 from bench.stack import Stack
 
 if TYPE_CHECKING:
-    from bench.day import Day
+    from bench.figures.reading.day import Day
 
 
 class Skipped(Exception):
@@ -19,8 +19,8 @@ class Skipped(Exception):
 class Bench:
     stack: Stack
     is_quick: bool
-    tell: Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
-    day: "Day | None" = None  # the rows of bench/day.py, once they are there
+    show: Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
+    day: "Day | None" = None  # the rows of bench/figures/reading/day.py, once they are there
 
     def seconds(self, full: float, quick: float) -> float:
         """How long a load lasts."""

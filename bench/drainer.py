@@ -43,7 +43,7 @@ def main(start: datetime, sizes: list[int]) -> None:
     configure_logs(resources.settings)  # as a worker does: its log is part of the cost
     minutes, number = backlog.Minutes(start), 0
     with redis.Redis.from_url(resources.settings.redis_url) as client:
-        processes = _who_works(resources, client)
+        processes = _working_processes(resources, client)
         for size in sizes:
             entries = size // minutes.size
             backlog.put(client, map(minutes.entry, range(number, number + entries)))
@@ -52,7 +52,7 @@ def main(start: datetime, sizes: list[int]) -> None:
     resources.close()
 
 
-def _who_works(resources, client: redis.Redis) -> list[psutil.Process]:
+def _working_processes(resources, client: redis.Redis) -> list[psutil.Process]:
     """The pool keeps its one connection: one thing is done at a time."""
     with resources.database.connection() as connection:
         backend = connection.info.backend_pid

@@ -38,7 +38,7 @@ def running(needs_gib: float) -> Iterator[Stack]:
     try:
         for folder in ("log", "run"):
             (home / folder).mkdir()
-        forget_settings()
+        remove_settings()
         os.environ.update(DEPLOYED | {"ENERGY_HOME": str(home)})
         with (
             server.running(postgres_server.prepare(home)) as database_url,
@@ -83,7 +83,7 @@ def filesystem(folder: Path) -> str:
     )
 
 
-def forget_settings() -> None:
+def remove_settings() -> None:
     """What the shell has set for an engine of its own must not come into the figures."""
     ours = {field.name.upper() for kind in (Settings, devstack.settings.Settings) for field in dataclasses.fields(kind)}
     for name in ours | {"ENERGY_HOME", "ENERGY_API_URL", "ENERGY_API_KEY", "WEB_HOST", "PGPASSWORD"}:

@@ -50,9 +50,9 @@ def as_json(
     """Every value with its unit, goal and samples; a goal is {"least": …} or {"most": …}."""
     figures = []
     for value in values:
-        told = asdict(value) | {"samples": list(value.samples), "met": value.is_met}
-        told["goal"] = {side: bound for side, bound in (told["goal"] or {}).items() if bound is not None} or None
-        figures.append(told)
+        result = asdict(value) | {"samples": list(value.samples), "met": value.is_met}
+        result["goal"] = {side: bound for side, bound in (result["goal"] or {}).items() if bound is not None} or None
+        figures.append(result)
     whole = {"started": started.isoformat(), "quick": is_quick, "machine": machine, "other_programs": others}
     whole["figures"] = figures
     return json.dumps(whole, indent=1)

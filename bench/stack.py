@@ -153,13 +153,13 @@ class Stack:
         """Entries that wait, of all shards."""
         return sum(self._stream.backlog(shard) for shard in self._stream.known_shards())
 
-    def settle(self, seconds: float = 120) -> None:
+    def wait_until_drained(self, seconds: float = 120) -> None:
         """Waits until nothing waits. Raises BenchError after so many seconds."""
         self.wait_until(lambda: self.backlog() == 0, "the backlog is not drained", seconds)
 
     def empty(self) -> None:
         """The same start for each figure: no backlog, no readings, nothing that Postgres has yet to write."""
-        self.settle()
+        self.wait_until_drained()
         with self.connect() as connection:
             tables = connection.execute(
                 """select string_agg(format('%%I', relname), ', ') from pg_class

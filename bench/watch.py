@@ -12,15 +12,15 @@ import psutil
 from bench import BenchError
 from bench.stack import Stack
 
-LOOK_SECONDS = 0.1
-LOOKS_A_USAGE = 10
+INTERVAL_SECONDS = 0.1
+SNAPSHOTS_PER_USAGE = 10
 # The first moments of a load are not its pace: connections open, a first batch is small.
 WARM_UP_SECONDS = 2.0
 OTHERS = "other programs"
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     at: float  # time.monotonic()
     stored: int  # readings
     waiting: int  # entries
@@ -41,7 +41,7 @@ class Watch:
         """`stored` and `waiting` are the engine's own, unless others are given."""
         self._stack = stack
         self._stored, self._waiting = stored or stack.stored, waiting or stack.backlog
-        self.looks: list[Look] = []
+        self.snapshots: list[Snapshot] = []
         self.usages: list[Usage] = []
         self._over = Event()
         self._thread = Thread(target=self._watch, name="watch", daemon=True)
@@ -60,10 +60,10 @@ class Watch:
     def _watch(self) -> None:
         try:
             while True:
-                if len(self.looks) % LOOKS_A_USAGE == 0:
+                if len(self.snapshots) % SNAPSHOTS_PER_USAGE == 0:
                     self.usages.append(usage(self._stack))
-                self.looks.append(Look(time.monotonic(), self._stored(), self._waiting()))
-                if self._over.wait(LOOK_SECONDS):
+                self.snapshots.append(Snapshot(time.monotonic(), self._stored(), self._waiting()))
+                if self._over.wait(INTERVAL_SECONDS):
                     self.usages.append(usage(self._stack))
                     return
         except Exception as error:  # raised where the watch is left
@@ -84,13 +84,13 @@ def pace(watch: Watch) -> Pace:
 
     Raises BenchError where there are not two.
     """
-    started = watch.looks[0].at + WARM_UP_SECONDS
-    looks = [look for look in watch.looks if look.at >= started]
-    commits = [after for before, after in pairwise(looks) if after.stored != before.stored]
+    started = watch.snapshots[0].at + WARM_UP_SECONDS
+    snapshots = [snapshot for snapshot in watch.snapshots if snapshot.at >= started]
+    commits = [after for before, after in pairwise(snapshots) if after.stored != before.stored]
     if len(commits) < 2:
         raise BenchError("not two batches were stored: too little to tell a pace from")
     first, last = commits[0], commits[-1]
-    usages = [each for each in watch.usages if started <= each.at <= last.at + LOOKS_A_USAGE * LOOK_SECONDS]
+    usages = [each for each in watch.usages if started <= each.at <= last.at + SNAPSHOTS_PER_USAGE * INTERVAL_SECONDS]
     return Pace(
         (last.stored - first.stored) / (last.at - first.at),
         cpu_shares(usages, lambda each: each.cpu),

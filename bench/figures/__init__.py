@@ -2,26 +2,10 @@
 
 from types import ModuleType
 
-from bench.figures import (
-    answer_time,
-    bare_flask,
-    bulk,
-    copy_rows,
-    decode,
-    disk,
-    drain_cost,
-    fleet_day,
-    gzip_ndjson,
-    lag,
-    memory,
-    naive,
-    performance,
-    reads,
-    redis_append,
-    scaling,
-    singles,
-    three_days,
-)
+from bench.figures.ingest import answer_time, bulk, gzip_ndjson, lag, naive, singles
+from bench.figures.limits import bare_flask, copy_rows, decode, redis_append
+from bench.figures.reading import fleet_day, performance, reads, three_days
+from bench.figures.storing import disk, drain_cost, memory, scaling
 
 FIGURES: dict[str, ModuleType] = {
     "decode": decode,

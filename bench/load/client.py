@@ -39,7 +39,7 @@ class Plan:
     rate: float | None = None  # requests a second
     seconds: float | None = None
     count: int | None = None
-    until_taken: bool = False  # repeats a request that is answered 503
+    until_accepted: bool = False  # repeats a request that is answered 503
     keep_receipts: bool = False
 
 
@@ -120,7 +120,7 @@ class Client:
             report.broken += 1
             return None
         report.statuses[answer.status] += 1
-        if answer.status == 503 and self.plan.until_taken:
+        if answer.status == 503 and self.plan.until_accepted:
             return Pause(BUSY_PAUSE_SECONDS, is_repeated=True)
         report.answers.append((now - sent.due) * 1000)
         report.late.append((sent.at - sent.due) * 1000)

@@ -17,8 +17,8 @@ from bench.load.client import ANSWER_SECONDS, Plan, Report
 from devstack.programs import ROOT
 from devstack.server import bound_to_parent
 
-LOOK_SECONDS = 0.05
-Tell = Callable[[float, str], None]
+INTERVAL_SECONDS = 0.05
+Show = Callable[[float, str], None]
 
 
 def never() -> bool:
@@ -45,14 +45,14 @@ class Sender:
         text = self.output.read()
         if status != 0:
             raise BenchError(f"the client failed (exit status {status}): {text[-500:].decode(errors='replace')}")
-        told = json.loads(text.splitlines()[-1])
+        result = json.loads(text.splitlines()[-1])
         return Report(
-            **told
+            **result
             | {
-                "statuses": Counter({int(status): count for status, count in told["statuses"].items()}),
-                "answers": array("d", told["answers"]),
-                "late": array("d", told["late"]),
-                "receipts": [tuple(receipt) for receipt in told["receipts"]],
+                "statuses": Counter({int(status): count for status, count in result["statuses"].items()}),
+                "answers": array("d", result["answers"]),
+                "late": array("d", result["late"]),
+                "receipts": [tuple(receipt) for receipt in result["receipts"]],
             }
         )
 
@@ -84,11 +84,11 @@ def beside(plan: Plan) -> Iterator[list[Report]]:
         sender.process.wait()
 
 
-def run(plans: list[Plan], tell: Tell, share: Callable[[], float], hold: Callable[[], bool] = never) -> list[Report]:
+def run(plans: list[Plan], show: Show, share: Callable[[], float], hold: Callable[[], bool] = never) -> list[Report]:
     """Runs the clients to their end, and stops them while `hold()`."""
     senders = [start(plan) for plan in plans]
     try:
-        follow([sender.process for sender in senders], tell, share, hold)
+        follow([sender.process for sender in senders], show, share, hold)
         return [sender.report() for sender in senders]
     finally:
         for sender in senders:
@@ -97,14 +97,14 @@ def run(plans: list[Plan], tell: Tell, share: Callable[[], float], hold: Callabl
 
 
 def follow(
-    processes: list[subprocess.Popen], tell: Tell, share: Callable[[], float], hold: Callable[[], bool]
+    processes: list[subprocess.Popen], show: Show, share: Callable[[], float], hold: Callable[[], bool]
 ) -> float:
     """Waits for the processes' end, tells which share is done, and stops them while `hold()`; for how many seconds."""
     held_seconds, is_held = 0.0, False
     while any(process.poll() is None for process in processes):
-        time.sleep(LOOK_SECONDS)
-        held_seconds += LOOK_SECONDS if is_held else 0
-        tell(min(1.0, done := share()), "")
+        time.sleep(INTERVAL_SECONDS)
+        held_seconds += INTERVAL_SECONDS if is_held else 0
+        show(min(1.0, done := share()), "")
         # Past its time a client has to be let go, or it would never end.
         if (wanted := done < 1 and hold()) != is_held:
             is_held = wanted
@@ -113,9 +113,9 @@ def follow(
     return held_seconds
 
 
-def paced(plan: Plan, tell: Tell) -> Report:
+def paced(plan: Plan, show: Show) -> Report:
     """One client at its rate, for its seconds. Raises BenchError where it could not keep up with the rate."""
-    report = run([plan], tell, elapsed_share(plan.seconds))[0]
+    report = run([plan], show, elapsed_share(plan.seconds))[0]
     if report.requests < 0.98 * plan.rate * plan.seconds:
         raise BenchError(
             f"of {plan.rate * plan.seconds:,.0f} requests that were due only {report.requests:,} could be sent: "

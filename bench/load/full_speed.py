@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import BenchError
 from bench.load import clients
 from bench.load.client import Plan
-from bench.load.clients import Tell
+from bench.load.clients import Show
 from bench.measured import percentile
 from devstack.server import bound_to_parent
 
@@ -39,15 +39,15 @@ def client_name() -> str:
     return "wrk" if shutil.which("wrk") else f"Python, {FALLBACK_PROCESSES} processes (wrk is not installed)"
 
 
-def send(plan: Plan, tell: Tell, hold: Callable[[], bool] = clients.never) -> Sent:
+def send(plan: Plan, show: Show, hold: Callable[[], bool] = clients.never) -> Sent:
     """Sends for `plan.seconds`, standing still while `hold()`. Raises BenchError where requests were refused."""
-    sent, bad = (_wrk if shutil.which("wrk") else _python)(plan, tell, hold)
+    sent, bad = (_wrk if shutil.which("wrk") else _python)(plan, show, hold)
     if bad > BAD_SHARE * (sent.requests + bad):
         raise BenchError(f"{bad:,} of {sent.requests + bad:,} requests were refused or broke")
     return sent
 
 
-def _wrk(plan: Plan, tell: Tell, hold: Callable[[], bool]) -> tuple[Sent, int]:
+def _wrk(plan: Plan, show: Show, hold: Callable[[], bool]) -> tuple[Sent, int]:
     options = ["-t1", f"-c{plan.connections}", f"-d{plan.seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT)]
     command = ["wrk", *options, f"http://127.0.0.1:{plan.port}", "--", plan.key, *_arguments(plan)]
     process = subprocess.Popen(
@@ -58,18 +58,18 @@ def _wrk(plan: Plan, tell: Tell, hold: Callable[[], bool]) -> tuple[Sent, int]:
         start_new_session=True,
     )
     try:
-        held = clients.follow([process], tell, clients.elapsed_share(plan.seconds), hold) / plan.seconds
+        held = clients.follow([process], show, clients.elapsed_share(plan.seconds), hold) / plan.seconds
         output = process.stdout.read().decode(errors="replace")
     finally:
         process.kill()
         process.wait()
     try:
-        told = json.loads(output.splitlines()[-1])
+        result = json.loads(output.splitlines()[-1])
     except (ValueError, IndexError):
         raise BenchError(f"wrk failed: {output.strip()[-500:]}") from None
-    good = told["requests"] - told["refused"]
-    sent = Sent(good, told["seconds"], told["p50_ms"], told["p99_ms"], held)
-    return sent, told["refused"] + told["broken"]
+    good = result["requests"] - result["refused"]
+    sent = Sent(good, result["seconds"], result["p50_ms"], result["p99_ms"], held)
+    return sent, result["refused"] + result["broken"]
 
 
 def _arguments(plan: Plan) -> list[str]:
@@ -83,7 +83,7 @@ def _arguments(plan: Plan) -> list[str]:
     return [plan.source]
 
 
-def _python(plan: Plan, tell: Tell, hold: Callable[[], bool]) -> tuple[Sent, int]:
+def _python(plan: Plan, show: Show, hold: Callable[[], bool]) -> tuple[Sent, int]:
     processes = min(FALLBACK_PROCESSES, plan.connections)
     each = plan.connections // processes
     plans = [replace(plan, connections=each, first=number, step=processes) for number in range(processes)]
@@ -92,10 +92,10 @@ def _python(plan: Plan, tell: Tell, hold: Callable[[], bool]) -> tuple[Sent, int
     def hold_and_count() -> bool:
         nonlocal held
         is_held = hold()
-        held += clients.LOOK_SECONDS / plan.seconds if is_held else 0
+        held += clients.INTERVAL_SECONDS / plan.seconds if is_held else 0
         return is_held
 
-    reports = clients.run(plans, tell, clients.elapsed_share(plan.seconds), hold_and_count)
+    reports = clients.run(plans, show, clients.elapsed_share(plan.seconds), hold_and_count)
     answers = [answer for report in reports for answer in report.answers]
     if not answers:
         raise BenchError("nothing was answered")

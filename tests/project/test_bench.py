@@ -16,10 +16,12 @@ from rich.console import Console
 from bench import BenchError, fleet, report
 from bench.__main__ import take
 from bench.bench import Bench, Skipped
-from bench.figures import FIGURES, QUICK, copy_rows, gzip_ndjson
+from bench.figures import FIGURES, QUICK
+from bench.figures.ingest import gzip_ndjson
+from bench.figures.limits import copy_rows
 from bench.measured import Goal, Value, number, percentile
 from bench.ratios import RATIOS, ratios
-from bench.watch import Look, pace
+from bench.watch import Snapshot, pace
 from tests import ROOT
 from webapp.ingest.decoding import Bounds, decode
 
@@ -27,7 +29,7 @@ NOON = datetime(2026, 2, 3, 12, 0, tzinfo=UTC)
 DOCUMENT = (ROOT / "docs/benchmarks.md").read_text()
 
 
-def told(*values: Value) -> str:
+def shown_table(*values: Value) -> str:
     """The table as a terminal shows it."""
     console = Console(width=200)
     with console.capture() as shown:
@@ -65,16 +67,16 @@ def test_a_number_has_the_digits_that_a_person_reads(value, shown):
 
 def test_the_pace_is_taken_from_commit_to_commit_after_the_warm_up():
     # Lumps of 100 at 1, 3, 5 and 7 s: the first comes before the warm-up is over, the looks end after the last.
-    looks = [Look(at / 10, 100 * ((at + 10) // 20), 0) for at in range(81)]
-    found = pace(SimpleNamespace(looks=looks, usages=[]))
+    snapshots = [Snapshot(at / 10, 100 * ((at + 10) // 20), 0) for at in range(81)]
+    found = pace(SimpleNamespace(snapshots=snapshots, usages=[]))
     assert found.stored_per_second == pytest.approx(50)
     assert found.samples == [50, 50]
 
 
 def test_a_pace_needs_two_commits():
-    looks = [Look(float(at), 5 if at > 3 else 0, 0) for at in range(8)]
+    snapshots = [Snapshot(float(at), 5 if at > 3 else 0, 0) for at in range(8)]
     with pytest.raises(BenchError, match="not two batches"):
-        pace(SimpleNamespace(looks=looks, usages=[]))
+        pace(SimpleNamespace(snapshots=snapshots, usages=[]))
 
 
 def test_a_ratio_needs_both_of_its_values():
@@ -134,7 +136,7 @@ def test_what_the_raw_copy_sends_arrives(database):
 
 
 def test_the_table_says_what_was_measured_and_whether_the_goal_is_met():
-    shown = told(
+    shown = shown_table(
         Value("a", "bulk readings stored", 98_816.4, "/s", Goal(least=120_000), note="web 72%"),
         Value("b", "the SQL alone", 0.41, "ms", Goal(most=1)),
         Value("c", "fleet summary", None, "", note="skipped: no such endpoint", is_skipped=True),
@@ -174,7 +176,7 @@ def test_a_figure_that_can_not_be_taken_is_shown_with_the_reason(monkeypatch, er
         raise error
 
     monkeypatch.setitem(FIGURES, "bulk", SimpleNamespace(__doc__="Bulk: …", measure=fail))
-    (value,) = take(Bench(stack=None, is_quick=True, tell=lambda *_: None), "bulk")
+    (value,) = take(Bench(stack=None, is_quick=True, show=lambda *_: None), "bulk")
     assert (value.label, value.value, value.is_skipped) == ("Bulk", None, is_skipped)
     assert re.match(note, value.note, re.DOTALL)
 

@@ -18,10 +18,10 @@ def measure(bench: Bench) -> list[Value]:
     stack.engine(*ENGINE)
     stack.empty()
     warm_up = bench.plan("singles", CONNECTIONS, rate=RATE, seconds=3)
-    clients.paced(warm_up, bench.tell)
+    clients.paced(warm_up, bench.show)
     plan = bench.plan("singles", CONNECTIONS, rate=RATE, seconds=bench.seconds(30, 8))
-    report = clients.paced(plan, bench.tell)
-    stack.settle()
+    report = clients.paced(plan, bench.show)
+    stack.wait_until_drained()
     p50, p99 = percentile(report.answers, 50), percentile(report.answers, 99)
     client = f"the client sent {percentile(report.late, 99):.1f} ms late at p99"
     sample = [percentile(report.answers, percent) for percent in (50, 90, 95, 99, 99.9, 100)]

@@ -43,7 +43,7 @@ def measure(bench: Bench) -> list[Value]:
         if number:
             drains[expected].append(drained)
             done += expected
-        bench.tell(done / (first + sum(sizes)), f"{done:,} readings drained")
+        bench.show(done / (first + sum(sizes)), f"{done:,} readings drained")
     bench.stack.empty()
     taken = [_time(size, each) for size, each in drains.items()]
     computed = [_cpu(size, each) for size, each in drains.items()]

@@ -7,8 +7,8 @@ in which they would have come. Then everything is as for the first day, autovacu
 from datetime import timedelta
 
 from bench.bench import Bench, Skipped
-from bench.day import generate, present_day, wait_for_autovacuum
-from bench.figures.performance import LABEL, over_http, sql_alone
+from bench.figures.reading.day import generate, present_day, wait_for_autovacuum
+from bench.figures.reading.performance import LABEL, over_http, sql_alone
 from bench.fleet import PAIRS
 from bench.measured import Value
 
@@ -23,7 +23,7 @@ def measure(bench: Bench) -> list[Value]:
     with bench.stack.connect() as connection:
         for hour in range(HOURS):
             start = day.start - timedelta(hours=HOURS - hour)
-            bench.tell(hour / HOURS, "making two further days")
+            bench.show(hour / HOURS, "making two further days")
             generate(connection, start, start + timedelta(hours=1), range(PAIRS))
     wait_for_autovacuum(bench)
     label = f"with three days, {LABEL}"

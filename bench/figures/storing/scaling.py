@@ -25,7 +25,7 @@ from workers.doorbell import ring
 print(time.time())
 for shard in range(int(sys.argv[1])):
     ring(shard)"""
-SETTLE_SECONDS = 300
+DRAIN_SECONDS = 300
 # From this share of its core on a process, or the machine, is at its limit.
 BUSY = 0.9
 
@@ -47,7 +47,7 @@ def measure(bench: Bench) -> list[Value]:
     values = []
     for done, (shards, processes) in enumerate(kinds):
         detail = f"{shards} shards, {processes} worker {'process' if processes == 1 else 'processes'}"
-        bench.tell(done / len(kinds), detail)
+        bench.show(done / len(kinds), detail)
         run = _drain(bench.stack, minutes, entries, shards, processes)
         key, note = f"scaling.{shards}.{processes}", f"{limit(run)}; {shares(run.cpu)}"
         values.append(Value(key, f"stored with {detail}", run.stored_per_second, "/s", None, run.samples, note))
@@ -68,11 +68,11 @@ def _drain(stack: Stack, minutes: backlog.Minutes, entries: int, shards: int, pr
     before = usage(stack)
     with Watch(stack) as watch:
         rung = _ring(stack, shards)
-        stack.settle(SETTLE_SECONDS)
+        stack.wait_until_drained(DRAIN_SECONDS)
     after = usage(stack)
-    stored = max(look.stored for look in watch.looks)
-    seconds = next(look.at for look in watch.looks if look.stored == stored) - rung
-    samples = [(round(look.at - rung, 2), look.stored) for look in watch.looks if look.at >= rung]
+    stored = max(snapshot.stored for snapshot in watch.snapshots)
+    seconds = next(snapshot.at for snapshot in watch.snapshots if snapshot.stored == stored) - rung
+    samples = [(round(snapshot.at - rung, 2), snapshot.stored) for snapshot in watch.snapshots if snapshot.at >= rung]
     return Run(stored / seconds, _programs(before, after, seconds), _busiest(before, after, seconds), samples)
 
 

@@ -16,7 +16,7 @@ from bench.measured import Goal, Value
 from bench.stack import ENGINE
 from bench.watch import Watch, pace, shares
 
-SETTLE_SECONDS = 120
+DRAIN_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ def measure_sustained(bench: Bench, key: str, label: str, load: Load, goal: Goal
     stack.engine(*ENGINE)
     stack.empty()
     with Watch(stack) as watch:
-        sent = full_speed.send(load.plan, bench.tell, hold=lambda: stack.backlog() > load.most_waiting)
+        sent = full_speed.send(load.plan, bench.show, hold=lambda: stack.backlog() > load.most_waiting)
     found = pace(watch)
-    bench.tell(1, "waiting until all is stored")
+    bench.show(1, "waiting until all is stored")
     _check_conservation(bench, sent, load)
     note = f"client held back {sent.held:.0%} of the time; {shares(found.cpu)}"
     return [Value(key, label, found.stored_per_second, "/s", goal, found.samples, note)]
 
 
 def _check_conservation(bench: Bench, sent: Sent, load: Load) -> None:
-    bench.stack.settle(SETTLE_SECONDS)
+    bench.stack.wait_until_drained(DRAIN_SECONDS)
     accepted, found = sent.requests * load.readings, bench.stack.count_history()
     # The client ends without the answers that are still out.
     if not accepted <= found <= accepted + load.plan.connections * load.readings:

@@ -1,13 +1,13 @@
 """Single readings: one reading a request, accepted and stored a second.
 
 10,000 meters and 10,000 vehicles send at random, each request with an API key. What counts is what Postgres has
-committed, from commit to commit, without the load's first two seconds; bench/sustained.py says how the backlog is kept
+committed, from commit to commit, without the load's first two seconds; sustained.py keeps the backlog
 from growing. At the end history must hold as many readings as were accepted.
 """
 
 from bench.bench import Bench
+from bench.figures.ingest.sustained import Load, measure_sustained
 from bench.measured import Goal, Value
-from bench.sustained import Load, measure_sustained
 
 CONNECTIONS = 128
 MOST_WAITING = 20_000  # entries

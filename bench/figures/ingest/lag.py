@@ -18,7 +18,7 @@ from models.stream.entry_ids import EntryId, parse_entry_id, parse_receipt
 
 RATES = (333, 3_000)  # readings a second
 CONNECTIONS = 128
-LOOK_SECONDS = 0.002
+INTERVAL_SECONDS = 0.002
 GOALS = {"p50": Goal(most=150), "p99": Goal(most=500)}
 
 
@@ -41,7 +41,7 @@ class Positions:
 
     def _watch(self) -> None:
         with self._stack.connect() as connection:
-            while not self._over.wait(LOOK_SECONDS):
+            while not self._over.wait(INTERVAL_SECONDS):
                 rows = connection.execute("select shard, entry_id from ingest_positions").fetchall()
                 at = time.time()
                 for shard, text in rows:
@@ -67,9 +67,9 @@ def measure(bench: Bench) -> list[Value]:
     for number, rate in enumerate(RATES):
         plan = bench.plan("singles", CONNECTIONS, rate=rate, seconds=bench.seconds(30, 6), keep_receipts=True)
         with Positions(stack) as positions:
-            report = clients.paced(plan, lambda share, _, n=number: bench.tell((n + share) / len(RATES), ""))
-            stack.settle()
-            time.sleep(10 * LOOK_SECONDS)  # the trim comes after the commit, and that is looked for still
+            report = clients.paced(plan, lambda share, _, n=number: bench.show((n + share) / len(RATES), ""))
+            stack.wait_until_drained()
+            time.sleep(10 * INTERVAL_SECONDS)  # the trim comes after the commit, and that is looked for still
         lags = [positions.lag_ms(at, receipt) for at, receipt in report.receipts]
         for name, percent in (("p50", 50), ("p99", 99)):
             sample = [percentile(lags, each) for each in (50, 90, 99, 99.9, 100)]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import urllib3
 
 from bench.bench import Bench
-from bench.day import present_day
+from bench.figures.reading.day import present_day
 from bench.fleet import vehicle_id
 from bench.load import full_speed
 from bench.measured import Value
@@ -37,9 +37,9 @@ def measure(bench: Bench) -> list[Value]:
             values.append(Value(f"reads.{name}", label, None, "", note="skipped: no such endpoint", is_skipped=True))
             continue
         plan = bench.plan("get", 1, path=path, choices=day.pairs, seconds=bench.seconds(8, 3))
-        sent = full_speed.send(plan, bench.tell)
+        sent = full_speed.send(plan, bench.show)
         values.append(Value(f"reads.{name}", f"{label}, p50", sent.p50_ms, "ms", note=f"p99 {sent.p99_ms:.1f} ms"))
-    bench.tell(0.5, "exporting")
+    bench.show(0.5, "exporting")
     histories = [f"/v1/vehicles/{vehicle_id(pair)}/history" for pair in range(EXPORTED_VEHICLES)]
     values.append(_exported(bench.stack, "csv", "history as CSV, a day of a vehicle after the other", histories))
     window = f"from={_text(day.start)}&to={_text(day.start + timedelta(hours=EXPORTED_HOURS))}"
@@ -54,10 +54,10 @@ def _rolled_up(bench: Bench) -> Value:
 
     def is_up_to_date() -> bool:
         answer = _get(bench.stack, PAGES["fleet"][1])
-        told = answer.json().get("watermark") if answer.status == 200 else None
-        return bool(told) and datetime.now(UTC) - datetime.fromisoformat(told) < UP_TO_DATE
+        watermark = answer.json().get("watermark") if answer.status == 200 else None
+        return bool(watermark) and datetime.now(UTC) - datetime.fromisoformat(watermark) < UP_TO_DATE
 
-    bench.tell(0, "waiting for the roll-ups")
+    bench.show(0, "waiting for the roll-ups")
     bench.stack.wait_until(is_up_to_date, "the roll-ups do not come up to the present", ROLL_UP_SECONDS)
     return Value("reads.rollups", "roll-ups of the day, waited for", time.perf_counter() - started, "s")
 

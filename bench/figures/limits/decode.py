@@ -31,5 +31,5 @@ def measure(bench: Bench) -> list[Value]:
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         count += len(decode(body))
-        bench.tell(elapsed / seconds, "")
+        bench.show(elapsed / seconds, "")
     return [Value("msgspec.decoded", "raw: msgspec decoding, one process", count / elapsed, "/s")]

@@ -10,7 +10,7 @@ import sys
 import psycopg
 
 from bench.bench import Bench
-from bench.figures.singles import CONNECTIONS
+from bench.figures.ingest.singles import CONNECTIONS
 from bench.load import full_speed
 from bench.measured import Value
 from bench.stack import Stack
@@ -33,7 +33,7 @@ def measure(bench: Bench) -> list[Value]:
         with psycopg.connect(database_url, autocommit=True) as database, stack.redis(database=1) as broker:
             plan = bench.plan("singles", CONNECTIONS, seconds=bench.seconds(30, 12))
             with Watch(stack, lambda: _stored(database), lambda: broker.llen("celery")) as watch:
-                sent = full_speed.send(plan, bench.tell, hold=lambda: broker.llen("celery") > MOST_WAITING)
+                sent = full_speed.send(plan, bench.show, hold=lambda: broker.llen("celery") > MOST_WAITING)
             stack.stop()
             broker.flushdb()
     finally:

@@ -35,13 +35,13 @@ def measure(bench: Bench) -> list[Value]:
     ):
         stack.empty()
         with stack.connect() as connection:
-            rates = _copy(connection, writer(connection), bench.seconds(20, 5), bench.tell)
+            rates = _copy(connection, writer(connection), bench.seconds(20, 5), bench.show)
         values.append(Value(key, label, fleet.DEVICES * len(rates) / sum(rates), "/s", samples=_per_second(rates)))
     stack.empty()
     return values
 
 
-def _copy(connection: psycopg.Connection, copy_minute: Callable[[int, int], None], seconds: float, tell) -> list[float]:
+def _copy(connection: psycopg.Connection, copy_minute: Callable[[int, int], None], seconds: float, show) -> list[float]:
     """How long each minute took, in seconds."""
     start, taken = fleet.day_start(), []
     first = time.perf_counter()
@@ -50,7 +50,7 @@ def _copy(connection: psycopg.Connection, copy_minute: Callable[[int, int], None
         with connection.transaction():
             copy_minute(recorded, _wire(datetime.now(UTC)))
         taken.append(time.perf_counter() - begun)
-        tell((begun - first) / seconds, "")
+        show((begun - first) / seconds, "")
     return taken
 
 

@@ -31,8 +31,8 @@ def measure(bench: Bench) -> list[Value]:
             return PIPELINE
 
         try:
-            single = _rate(one, seconds, lambda share: bench.tell(share / 2, ""))
-            piped = _rate(many, seconds, lambda share: bench.tell(0.5 + share / 2, ""))
+            single = _rate(one, seconds, lambda share: bench.show(share / 2, ""))
+            piped = _rate(many, seconds, lambda share: bench.show(0.5 + share / 2, ""))
         finally:
             client.delete(KEY)
     return [
@@ -41,10 +41,10 @@ def measure(bench: Bench) -> list[Value]:
     ]
 
 
-def _rate(append: Callable[[], int], seconds: float, tell: Callable[[float], None]) -> float:
+def _rate(append: Callable[[], int], seconds: float, show: Callable[[float], None]) -> float:
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         count += append()
         if count % 1000 == 0:
-            tell(elapsed / seconds)
+            show(elapsed / seconds)
     return count / elapsed

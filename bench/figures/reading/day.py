@@ -20,7 +20,7 @@ from bench.watch import Pace, Watch, pace
 SIZE = 10_000  # readings a request
 SENDERS, CONNECTIONS = 2, 3
 MOST_WAITING = 30  # entries
-SETTLE_SECONDS = 300
+DRAIN_SECONDS = 300
 AUTOVACUUM_SECONDS = 420  # at most; it looks at a table once a minute
 # With a whole day: as many as it takes for a day not to fit into Postgres's own memory, as a whole fleet's does not.
 QUICK_PAIRS = 1_500
@@ -66,7 +66,7 @@ def import_mappings(bench: Bench) -> None:
     file = Path(bench.stack.home) / "mappings.csv"
     lines = [f"{fleet.vehicle_id(pair)},{fleet.meter_id(pair)},," for pair in range(fleet.PAIRS)]
     file.write_text("\n".join(["vehicleId,meterId,from,to", *lines, ""]))
-    bench.tell(0, "importing the mappings")
+    bench.show(0, "importing the mappings")
     bench.stack.energy("mapping", "import", str(file))
 
 
@@ -83,7 +83,7 @@ def load_day(bench: Bench) -> Day:
             first=number,
             step=SENDERS,
             count=requests // SENDERS,
-            until_taken=True,
+            until_accepted=True,
         )
         for number in range(SENDERS)
     ]
@@ -91,13 +91,13 @@ def load_day(bench: Bench) -> Day:
     with Watch(stack) as watch:
         clients.run(
             plans,
-            lambda share, _: bench.tell(share, f"loading {fleet.FLEET_DAY:,} readings"),
-            lambda: watch.looks[-1].stored / fleet.FLEET_DAY if watch.looks else 0.0,
+            lambda share, _: bench.show(share, f"loading {fleet.FLEET_DAY:,} readings"),
+            lambda: watch.snapshots[-1].stored / fleet.FLEET_DAY if watch.snapshots else 0.0,
             hold=lambda: stack.backlog() > MOST_WAITING,
         )
-        stack.settle(SETTLE_SECONDS)
+        stack.wait_until_drained(DRAIN_SECONDS)
     seconds = time.monotonic() - started
-    bench.tell(1, "counting")
+    bench.show(1, "counting")
     if (found := stack.count_history()) != fleet.FLEET_DAY:
         raise BenchError(f"a fleet day has {fleet.FLEET_DAY:,} readings, and {found:,} are in history")
     return Day(start, fleet.PAIRS, pace(watch), seconds, wait_for_autovacuum(bench))
@@ -107,14 +107,14 @@ def generate_share(bench: Bench) -> Day:
     start = fleet.day_start()
     end = start + timedelta(days=1)
     with bench.stack.connect() as connection:
-        bench.tell(0.3, "making a share of a day")
+        bench.show(0.3, "making a share of a day")
         generate(connection, start, end, range(QUICK_PAIRS))
         # Autovacuum would take its minute; in a whole run it is waited for.
         connection.execute("vacuum (analyze) meter_readings_history, vehicle_readings_history")
     # Who never sent is not known: one minute of everybody, through the API.
     plan = bench.plan("minutes", 2, start=end.isoformat(), size=1_000, count=fleet.DEVICES // 1_000)
-    clients.run([plan], bench.tell, lambda: 0.9)
-    bench.stack.settle()
+    clients.run([plan], bench.show, lambda: 0.9)
+    bench.stack.wait_until_drained()
     return Day(start, QUICK_PAIRS)
 
 
@@ -133,7 +133,7 @@ def wait_for_autovacuum(bench: Bench) -> float | None:
             left = connection.execute(NOT_YET_VACUUMED).fetchall()
             if not left and not _is_vacuuming(connection):
                 return waited
-            bench.tell(waited / AUTOVACUUM_SECONDS, f"waiting for autovacuum to visit {len(left)} partitions")
+            bench.show(waited / AUTOVACUUM_SECONDS, f"waiting for autovacuum to visit {len(left)} partitions")
             time.sleep(1)
     return None
 

@@ -6,7 +6,7 @@ taken on it. Autovacuum is waited for, a few minutes at most; nobody runs VACUUM
 
 from bench import fleet
 from bench.bench import Bench
-from bench.day import present_day
+from bench.figures.reading.day import present_day
 from bench.measured import Value
 from bench.watch import shares
 

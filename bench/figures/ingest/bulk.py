@@ -6,8 +6,8 @@ requests. Otherwise as for single readings.
 
 from bench import fleet
 from bench.bench import Bench
+from bench.figures.ingest.sustained import Load, measure_sustained
 from bench.measured import Goal, Value
-from bench.sustained import Load, measure_sustained
 
 CONNECTIONS = 8
 READINGS = 1_000  # a request

@@ -15,7 +15,7 @@ from models.readings import KINDS, METER, VEHICLE, Kind
 
 PAIRS, PAIRS_QUICK = 1_000, 500
 ENTRY_READINGS = 1_000
-SETTLE_SECONDS = 600
+DRAIN_SECONDS = 600
 SIZES = """
     select sum(pg_table_size(relid))::float8, sum(pg_indexes_size(relid))::float8
     from pg_partition_tree(%s) where isleaf"""
@@ -64,15 +64,15 @@ def _load(bench: Bench, turn: int, names) -> dict[str, tuple[float, ...]]:
     minutes = backlog.Minutes(today - timedelta(days=1), ENTRY_READINGS, pairs, names)
     entries = minutes.blocks * fleet.MINUTES_A_DAY
     readings = entries * ENTRY_READINGS
-    bench.tell(turn / 2, f"{readings:,} readings into the stream")
+    bench.show(turn / 2, f"{readings:,} readings into the stream")
     with stack.redis() as client, stack.connect() as connection:
         backlog.put(client, map(minutes.entry, range(entries)), backlog.SHARDS)
         before = _wal(connection)
         stack.engine("worker", "beat")
         stack.wait_until(
-            lambda: bench.tell((turn + 1 - stack.backlog() / entries) / 2, "draining") or stack.backlog() == 0,
+            lambda: bench.show((turn + 1 - stack.backlog() / entries) / 2, "draining") or stack.backlog() == 0,
             "the backlog is not drained",
-            SETTLE_SECONDS,
+            DRAIN_SECONDS,
         )
         found = {"wal": ((_wal(connection) - before) / readings,)}
         if (count := stack.count_history()) != readings:

@@ -26,9 +26,9 @@ STEPS, STEPS_QUICK = 5, 2
 RATE, CONNECTIONS = 3_000, 128
 # Redis keeps the token of an append for a minute, and takes its time to remove it.
 WARM_UP_SECONDS = 100
-SETTLE_SECONDS = 120
-LOOK_SECONDS = 1.0  # a look makes the kernel count pages
-DRAIN_LOOK_SECONDS = 0.25
+DRAIN_SECONDS = 120
+INTERVAL_SECONDS = 1.0  # a look makes the kernel count pages
+DRAIN_INTERVAL_SECONDS = 0.25
 MIB = 2**20
 PROGRAMS = ("web", "worker", "redis")
 
@@ -47,14 +47,14 @@ def _under_load(bench: Bench) -> list[Value]:
     time.sleep(bench.seconds(5, 2))
     start = resident(stack)
     with clients.beside(bench.plan("singles", CONNECTIONS, rate=RATE)):
-        _looks(bench, bench.seconds(WARM_UP_SECONDS, 5), "warming up")
-        looks = _looks(bench, bench.seconds(30, 12), f"{RATE:,} readings a second")
-    stack.settle()
-    third = len(looks) // 3
+        _snapshots(bench, bench.seconds(WARM_UP_SECONDS, 5), "warming up")
+        snapshots = _snapshots(bench, bench.seconds(30, 12), f"{RATE:,} readings a second")
+    stack.wait_until_drained()
+    third = len(snapshots) // 3
     flat = None if bench.is_quick else Goal(most=1.1)  # a short warm-up ends within Redis's minute
     values = []
     for name in PROGRAMS:
-        levels = [look[name] / MIB for look in looks]
+        levels = [snapshot[name] / MIB for snapshot in snapshots]
         first, last = median(levels[:third]), median(levels[-third:])
         note = f"{start[name] / MIB:.3g} MiB at the start, {first:.3g} at the load's beginning"
         growth = f"{name} resident, the load's end over its beginning"
@@ -65,13 +65,13 @@ def _under_load(bench: Bench) -> list[Value]:
     return values
 
 
-def _looks(bench: Bench, seconds: float, what: str) -> list[dict[str, float]]:
-    looks, started = [], time.monotonic()
+def _snapshots(bench: Bench, seconds: float, what: str) -> list[dict[str, float]]:
+    snapshots, started = [], time.monotonic()
     while (elapsed := time.monotonic() - started) < seconds:
-        looks.append(resident(bench.stack))
-        bench.tell(elapsed / seconds, what)
-        time.sleep(LOOK_SECONDS)
-    return looks
+        snapshots.append(resident(bench.stack))
+        bench.show(elapsed / seconds, what)
+        time.sleep(INTERVAL_SECONDS)
+    return snapshots
 
 
 def _of_workers(bench: Bench, steps: int) -> list[Value]:
@@ -94,9 +94,9 @@ def _peak(bench: Bench, entries: int) -> float:
     stack.engine()
     with stack.redis() as client:
         backlog.put(client, backlog.single_entries(entries), backlog.SHARDS)
-    bench.tell(0.5, f"draining {entries:,} entries")
+    bench.show(0.5, f"draining {entries:,} entries")
     stack.engine("worker", "beat")
-    stack.wait_until(_watching(stack, levels), f"{entries:,} entries are not drained", SETTLE_SECONDS)
+    stack.wait_until(_watching(stack, levels), f"{entries:,} entries are not drained", DRAIN_SECONDS)
     stack.engine()
     return max(levels)
 
@@ -104,7 +104,7 @@ def _peak(bench: Bench, entries: int) -> float:
 def _watching(stack: Stack, levels: list[float]) -> Callable[[], bool]:
     def is_drained() -> bool:
         levels.append(resident(stack)["worker"])
-        time.sleep(DRAIN_LOOK_SECONDS)
+        time.sleep(DRAIN_INTERVAL_SECONDS)
         return stack.backlog() == 0
 
     return is_drained
@@ -119,7 +119,7 @@ def _of_redis(bench: Bench, steps: int) -> list[Value]:
         for step in range(steps + 1):
             counted.append(client.info("memory")["used_memory"] / MIB)
             held.append(_resident(process) / MIB)
-            bench.tell(step / steps, f"{step * ENTRIES:,} entries wait")
+            bench.show(step / steps, f"{step * ENTRIES:,} entries wait")
             if step < steps:
                 backlog.put(client, backlog.single_entries(ENTRIES), backlog.SHARDS)
     note = f"{(counted[-1] - counted[0]) * MIB / steps / ENTRIES:.0f} bytes an entry of one reading"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench import fleet
 from bench.bench import Bench
+from bench.figures.ingest.sustained import Load, measure_sustained
 from bench.measured import Value
-from bench.sustained import Load, measure_sustained
 
 CONNECTIONS = 4
 READINGS = 10_000  # a request
@@ -25,7 +25,7 @@ PROCESSES = 2
 def measure(bench: Bench) -> list[Value]:
     seconds = bench.seconds(30, 12)
     pool = bench.stack.home / "gzip.pool"
-    write_pool(pool, fleet.day_start(), int(seconds * BODIES_A_SECOND), bench.tell)
+    write_pool(pool, fleet.day_start(), int(seconds * BODIES_A_SECOND), bench.show)
     try:
         load = Load(bench.plan("pool", CONNECTIONS, seconds=seconds, file=str(pool)), READINGS, MOST_WAITING)
         return measure_sustained(bench, "gzip.stored", "gzip NDJSON readings stored", load)
@@ -33,14 +33,14 @@ def measure(bench: Bench) -> list[Value]:
         pool.unlink()
 
 
-def write_pool(file: Path, start: datetime, count: int, tell) -> None:
+def write_pool(file: Path, start: datetime, count: int, show) -> None:
     """The bodies, each after its length in a line."""
     with ProcessPoolExecutor(PROCESSES) as processes, file.open("wb") as pool:
         chunks = [(start, number, count) for number in range(PROCESSES)]
         for done, bodies in enumerate(processes.map(_compressed, chunks), 1):
             for body in bodies:
                 pool.write(b"%d\n" % len(body) + body)
-            tell(done / PROCESSES, "compressing what will be sent")
+            show(done / PROCESSES, "compressing what will be sent")
 
 
 def _compressed(chunk: tuple[datetime, int, int]) -> list[bytes]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from bench.bench import Bench
-from bench.day import Day, present_day
+from bench.figures.reading.day import Day, present_day
 from bench.fleet import vehicle_id
 from bench.load import clients, full_speed
 from bench.measured import Goal, Value, median
@@ -34,8 +34,8 @@ def measure(bench: Bench) -> list[Value]:
         *over_http(bench, day, "performance", LABEL),
         sql_alone(bench, day, "performance", f"{LABEL}, the SQL alone"),
     ]
-    with bench.stack.connect() as connection, _plain_copies(connection, bench.tell):
-        samples = _explain(connection, day, bench.tell, PLAIN)
+    with bench.stack.connect() as connection, _plain_copies(connection, bench.show):
+        samples = _explain(connection, day, bench.show, PLAIN)
     label = f"{LABEL}, the SQL over a plain (id, time) index"
     return [*values, Value("performance.plain_sql", label, median(samples), "ms", None, samples)]
 
@@ -45,8 +45,8 @@ def over_http(bench: Bench, day: Day, key: str, label: str) -> list[Value]:
     one = bench.plan("get", 1, path=PATH, choices=day.pairs, seconds=bench.seconds(30, 6))
     eight = bench.plan("get", 8, path=PATH, choices=day.pairs, seconds=bench.seconds(10, 4))
     with clients.beside(bench.plan("singles", 16, rate=TRICKLE)):
-        full_speed.send(bench.plan("get", 1, path=PATH, choices=day.pairs, seconds=bench.seconds(10, 2)), bench.tell)
-        alone, many = full_speed.send(one, bench.tell), full_speed.send(eight, bench.tell)
+        full_speed.send(bench.plan("get", 1, path=PATH, choices=day.pairs, seconds=bench.seconds(10, 2)), bench.show)
+        alone, many = full_speed.send(one, bench.show), full_speed.send(eight, bench.show)
     rate, note = (
         f"{alone.requests / alone.seconds:,.0f} requests/s, one client",
         f"p50 {many.p50_ms:.1f} ms, p99 {many.p99_ms:.1f} ms",
@@ -60,7 +60,7 @@ def over_http(bench: Bench, day: Day, key: str, label: str) -> list[Value]:
 
 def sql_alone(bench: Bench, day: Day, key: str, label: str) -> Value:
     with bench.stack.connect() as connection:
-        samples = _explain(connection, day, bench.tell, {})
+        samples = _explain(connection, day, bench.show, {})
     return Value(f"{key}.sql", label, median(samples), "ms", Goal(most=1), samples)
 
 
@@ -72,7 +72,7 @@ class _Recorded(psycopg.ClientCursor):
         return super().execute(query, params, **options)
 
 
-def _explain(connection: psycopg.Connection, day: Day, tell, tables: dict[str, str]) -> list[float]:
+def _explain(connection: psycopg.Connection, day: Day, show, tables: dict[str, str]) -> list[float]:
     """Milliseconds of execution for each of some random vehicles, none of which was asked for just before."""
     connection.execute("set jit = off")  # as on the engine's connections
     statements = _statements(connection)
@@ -87,7 +87,7 @@ def _explain(connection: psycopg.Connection, day: Day, tell, tables: dict[str, s
             plan = connection.execute(f"explain (analyze, timing off, format json) {statement}").fetchone()[0]
             taken += plan[0]["Execution Time"]
         samples.append(taken)
-        tell(done / len(asked), "the SQL alone")
+        show(done / len(asked), "the SQL alone")
     return samples[WARM_UP:]
 
 
@@ -101,10 +101,10 @@ def _statements(connection: psycopg.Connection) -> list[str]:
 
 
 @contextmanager
-def _plain_copies(connection: psycopg.Connection, tell):
+def _plain_copies(connection: psycopg.Connection, show):
     try:
         for theirs, ours in PLAIN.items():
-            tell(0, f"copying {theirs} for the plain index")
+            show(0, f"copying {theirs} for the plain index")
             connection.execute(f"create table {ours} as select * from {theirs}")
             connection.execute(f"create index on {ours} ({DEVICE[theirs]}, recorded_at)")
             connection.execute(f"vacuum (analyze) {ours}")

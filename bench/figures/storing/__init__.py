@@ -1,0 +1,1 @@
+"""What storing costs: drains, shards and processes, memory, disk."""
