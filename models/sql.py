@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+import msgspec
 import psycopg
-from psycopg.rows import DictRow, RowFactory, dict_row
+from psycopg.rows import BaseRowFactory, DictRow, RowFactory, args_row, dict_row
 from sqlalchemy import ClauseElement, Column, ColumnElement, Label, and_, case, func, true
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
@@ -21,6 +22,7 @@ _NO_VALUES: Mapping[str, Any] = {}
 
 Conditions = tuple[ColumnElement[bool], ...]
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 def render(statement: ClauseElement) -> tuple[str, dict[str, Any]]:
@@ -63,6 +65,14 @@ class Statement:
     def render(self, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         text, constants = self._render_with(frozenset(name for name in self._names if values.get(name) is not None))
         return text, {**constants, **values}
+
+
+def rows_of(kind: type[S], columns: Iterable[ColumnElement[Any]]) -> BaseRowFactory[S]:
+    """Rows of these columns as `kind`, a Struct with the same fields in the same order. Faster than class_row."""
+    names = tuple(getattr(column, "name", "") for column in columns)
+    if names != kind.__struct_fields__:
+        raise TypeError(f"{kind.__name__} has other fields than {names}")
+    return args_row(kind)
 
 
 @overload

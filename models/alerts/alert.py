@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import psycopg
 from msgspec import Meta, Struct
-from psycopg.rows import kwargs_row, tuple_row
+from psycopg.rows import args_row, tuple_row
 from sqlalchemy import bindparam, func, select, update
 
 from models.access.bindings import Binding, binding_values, within_binding
@@ -31,7 +31,7 @@ def _one_of(*names: str) -> dict[str, list[str]]:
     return {"enum": list(names)}
 
 
-class Alert(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class Alert(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A condition of a device that a person should look at. At most one per device and kind is not resolved."""
 
     id: Annotated[int, Meta(ge=1, le=2**63 - 1, examples=[17])]
@@ -57,17 +57,28 @@ class Alert(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fi
     resolved_at: Annotated[datetime, Meta(tz=True)] | None
 
 
-def _alert(**row: Any) -> Alert:
-    kind = row["kind"]
-    row["value"] = round(row["value"], 4)
-    return Alert(**row, unit=UNITS[kind], message=_MESSAGES[kind].format_map(row))
+def _alert(
+    id: int,
+    kind: str,
+    state: str,
+    device_kind: str,
+    device_id: str,
+    value: float,
+    bound: float,
+    detail: dict,
+    *rest: Any,
+) -> Alert:
+    message = _MESSAGES[kind].format(value=value, bound=bound, detail=detail)
+    return Alert(id, kind, state, device_kind, device, round(value, 4), bound, UNITS[kind], message, detail, *rest)
 
 
-alert_row = kwargs_row(_alert)
+# What `alert_row` makes an Alert from, in the order of its fields.
+COLUMNS = tuple(alerts.c[name] for name in Alert.__struct_fields__ if name not in ("unit", "message"))
+alert_row = args_row(_alert)
 
-_GET = Statement(select(alerts).where(alerts.c.id == bindparam("id")))
+_GET = Statement(select(*COLUMNS).where(alerts.c.id == bindparam("id")))
 _LIST = Statement(
-    select(alerts).order_by(alerts.c.id.desc()).limit(bindparam("limit")),
+    select(*COLUMNS).order_by(alerts.c.id.desc()).limit(bindparam("limit")),
     optional=(
         alerts.c.state == bindparam("state"),
         alerts.c.kind == bindparam("kind"),

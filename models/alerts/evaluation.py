@@ -9,7 +9,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg.rows import args_row
 
-from models.alerts.alert import RESOLVED, alert_row
+from models.alerts.alert import COLUMNS, RESOLVED, alert_row
 from models.alerts.deliveries import enqueue_deliveries
 from models.alerts.rules import FEW_DEVICES, RULES, STANDSTILL, STANDSTILL_SHARE
 from models.locks import Lock, try_lock
@@ -39,7 +39,7 @@ opened as (
   on conflict (device_kind, device_id, kind) where state <> 'resolved' do nothing
   returning *
 )
-select * from opened union all select * from changed where state = 'resolved' order by id
+select {columns} from opened union all select {columns} from changed where state = 'resolved' order by id
 """
 
 
@@ -71,13 +71,14 @@ def evaluate_alerts(
         "silent_seconds": settings.alert_silent_seconds,
         "can_tell_silence": _is_ingest_steady(connection, settings, stored_until, now),
     }
+    columns = ", ".join(column.name for column in COLUMNS)
     changes = {}
     for kind, rule in RULES.items():
         with connection.transaction():
             if not try_lock(connection, Lock.ALERTS):
                 break
             cursor = connection.cursor(row_factory=alert_row)
-            changed = cursor.execute(_EVALUATE.format(rule=rule), {**values, "kind": kind}).fetchall()
+            changed = cursor.execute(_EVALUATE.format(rule=rule, columns=columns), {**values, "kind": kind}).fetchall()
             if settings.alert_webhook_url:
                 enqueue_deliveries(connection, changed)
         resolved = sum(alert.state == RESOLVED for alert in changed)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
-from psycopg.rows import args_row, class_row
+from psycopg.rows import args_row
 from sqlalchemy import bindparam, insert, select, text, tuple_, update
 
 from models.access.bindings import Binding, binding_values, within_binding
@@ -14,7 +14,7 @@ from models.analytics.energy.performance import Performance, get_performances
 from models.analytics.energy.queries import EnergyQuery
 from models.analytics.money.costs import Cost, get_costs
 from models.schema.sessions import charging_sessions
-from models.sql import Statement, finite, one, read_sql, run
+from models.sql import Statement, finite, one, read_sql, rows_of, run
 from models.storage.stale_marks import mark_feed_stale
 
 
@@ -53,8 +53,8 @@ class SessionEndsTooEarly(SessionError):
 
 
 _TABLE = charging_sessions.c
-_ROW = class_row(Session)
 _COLUMNS = (_TABLE.id, _TABLE.vehicle_id, _TABLE.meter_id, _TABLE.started_at, finite(_TABLE.ended_at))
+_ROW = rows_of(Session, _COLUMNS)
 _OF_VEHICLE, _OF_METER = _TABLE.vehicle_id == bindparam("vehicle_id"), _TABLE.meter_id == bindparam("meter_id")
 
 _GET = Statement(select(*_COLUMNS).where(_TABLE.id == bindparam("session_id")))

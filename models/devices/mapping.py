@@ -5,12 +5,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row
 from sqlalchemy import and_, bindparam, delete, insert, select, tuple_, update
 
 from models.access.bindings import Binding, binding_values, within_binding
 from models.schema.devices import vehicle_meter_mapping
-from models.sql import Statement, finite, run
+from models.sql import Statement, finite, rows_of, run
 from models.storage.stale_marks import mark_feed_stale
 
 
@@ -29,10 +28,10 @@ class EndsTooEarly(Exception):
 
 # An open end in the table; a time in Python is never infinite.
 _ALWAYS, _FOREVER = "-infinity", "infinity"
-_ROW = class_row(Mapping)
 _TABLE = vehicle_meter_mapping.c
 _KEY = (_TABLE.vehicle_id, _TABLE.meter_id, _TABLE.valid_from)
 _COLUMNS = (_TABLE.vehicle_id, _TABLE.meter_id, finite(_TABLE.valid_from), finite(_TABLE.valid_to))
+_ROW = rows_of(Mapping, _COLUMNS)
 _OF_PAIR = and_(_TABLE.vehicle_id == bindparam("vehicle_id"), _TABLE.meter_id == bindparam("meter_id"))
 _AT = bindparam("at", type_=_TABLE.valid_to.type)
 

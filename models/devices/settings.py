@@ -9,13 +9,12 @@ from typing import Any
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row
 from sqlalchemy import ARRAY, Text, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from models.readings import Kind
 from models.schema.devices import devices
-from models.sql import Statement, one, run
+from models.sql import Statement, one, rows_of, run
 from models.storage.stale_marks import mark_stale
 
 
@@ -39,8 +38,8 @@ class Device(msgspec.Struct, frozen=True):
         )
 
 
-_ROW = class_row(Device)
 _DEVICES = select(*(devices.c[name] for name in Device.__struct_fields__))
+_ROW = rows_of(Device, _DEVICES.selected_columns)
 _LISTED = Statement(
     _DEVICES.order_by(devices.c.kind, devices.c.device_id), optional=(devices.c.kind == bindparam("kind"),)
 )

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row
-from sqlalchemy import ColumnElement, Table, and_, bindparam, select, tuple_
+from psycopg.rows import BaseRowFactory
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, select, tuple_
 
 from models.access.bindings import Binding, binding_values, within_binding
 from models.readings import KINDS, METER, VEHICLE, Kind
 from models.schema import metadata
-from models.sql import Statement, run
+from models.sql import Statement, rows_of, run
 
 
 class StoredReading(msgspec.Struct, frozen=True):
@@ -35,12 +35,15 @@ class StoredVehicleReading(StoredReading, frozen=True):
     soc: float | None
 
 
-_ROWS = {METER.name: class_row(StoredMeterReading), VEHICLE.name: class_row(StoredVehicleReading)}
-
-
-def _select(kind: Kind, table: Table):
+def _select(kind: Kind, table: Table) -> Select:
     columns = (table.c[name] for name in ("recorded_at", "received_at", *kind.value_columns))
     return select(table.c[kind.device_column].label("device_id"), *columns)
+
+
+_ROWS: dict[str, BaseRowFactory[StoredReading]] = {
+    kind.name: rows_of(row, _select(kind, metadata.tables[kind.live]).selected_columns)
+    for kind, row in ((METER, StoredMeterReading), (VEHICLE, StoredVehicleReading))
+}
 
 
 def _get_live(kind: Kind) -> Statement:

@@ -1,5 +1,6 @@
 """Core statements run on psycopg connections, with every kind of value that the CRUD modules bind."""
 
+import msgspec
 import pytest
 from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
@@ -7,7 +8,7 @@ from sqlalchemy import ARRAY, Text, and_, any_, bindparam, func, insert, select
 
 from models.schema.devices import devices
 from models.schema.stream import dead_letters
-from models.sql import Statement, one, run
+from models.sql import Statement, one, rows_of, run
 
 
 def test_rows_come_back_as_dicts_or_as_asked(database):
@@ -58,3 +59,13 @@ def test_a_statement_without_a_row_is_an_error_where_one_is_needed(database):
     assert one(run(database, select(func.count()).select_from(devices), row=scalar_row)) == 0
     with pytest.raises(LookupError):
         one(run(database, select(devices.c.site), row=scalar_row))
+
+
+def test_rows_of_other_columns_than_the_fields_are_an_error_at_import():
+    class Site(msgspec.Struct):
+        device_id: str
+        site: str
+
+    rows_of(Site, (devices.c.device_id, devices.c.site))
+    with pytest.raises(TypeError):
+        rows_of(Site, (devices.c.site, devices.c.device_id))

@@ -9,12 +9,12 @@ times, and one that it skips never occurs.
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 import psycopg
-from psycopg.rows import kwargs_row, scalar_row
+from psycopg.rows import args_row, scalar_row
 from sqlalchemy import ARRAY, Text, any_, bindparam, cast, delete, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -139,8 +139,8 @@ def list_tariffs(connection: psycopg.Connection, *, after: str, limit: int) -> l
     return run(connection, _LIST, {"after": after, "limit": limit}, row=_ROW).fetchall()
 
 
-def _tariff(*, periods: str, **values: Any) -> Tariff:
-    return Tariff(**values, periods=_decode(periods))
+def _tariff(site: str, currency: str, timezone: str, price: Decimal, periods: str) -> Tariff:
+    return Tariff(site, currency, timezone, price, _decode(periods))
 
 
-_ROW = kwargs_row(_tariff)
+_ROW = args_row(_tariff)  # the columns of _SELECT
