@@ -57,19 +57,10 @@ class Alert(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     resolved_at: Annotated[datetime, Meta(tz=True)] | None
 
 
-def _alert(
-    id: int,
-    kind: str,
-    state: str,
-    device_kind: str,
-    device_id: str,
-    value: float,
-    bound: float,
-    detail: dict,
-    *rest: Any,
-) -> Alert:
+def _alert(*stored: Any) -> Alert:
+    id_, kind, state, device_kind, device_id, value, bound, detail, *rest = stored
     message = _MESSAGES[kind].format(value=value, bound=bound, detail=detail)
-    return Alert(id, kind, state, device_kind, device, round(value, 4), bound, UNITS[kind], message, detail, *rest)
+    return Alert(id_, kind, state, device_kind, device_id, round(value, 4), bound, UNITS[kind], message, detail, *rest)
 
 
 # What `alert_row` makes an Alert from, in the order of its fields.
