@@ -1,4 +1,4 @@
-"""`python -m bench`: takes the figures, one after the other, and shows them."""
+"""`python -m bench`: measures one figure after the other and prints them."""
 
 import signal
 import sys
@@ -20,12 +20,12 @@ from bench.watch import OTHERS, cpu_shares, usage
 from loadtool.terminal import console, progress
 
 RESULTS = Path(__file__).parent / "results"
-# Three fleet days, a copy of one without the covering index, logs: what the disk must have room for.
+# Disk space for three fleet days, a copy of one without the covering index, and logs.
 FULL_GIB, QUICK_GIB = 26.0, 3.0
 
 
 class Names(click.ParamType):
-    """Names of figures, a comma between."""
+    """Names of figures, separated by commas."""
 
     name = "figures"
 
@@ -39,21 +39,20 @@ class Names(click.ParamType):
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.option("--quick", is_flag=True, help="Under three minutes: what the ratios are made of, for a short time each.")
-@click.option("--only", type=Names(), help="These figures alone, a comma between: bulk,lag")
+@click.option("--quick", is_flag=True, help="Under three minutes: the figures of the ratios, each for a short time.")
+@click.option("--only", type=Names(), help="These figures only, separated by commas: bulk,lag")
 @click.option(
     "--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS, help="Where the JSON file goes."
 )
 @click.option("--list", "listed", is_flag=True, help="Shows the figures and ends.")
 def main(quick: bool, only: tuple[str, ...] | None, results: Path, listed: bool) -> None:
-    """Measures the engine on this machine, beside what somebody would write or use instead.
+    """Measure the engine on this machine, beside its alternatives.
 
-    Starts servers and the engine for itself, on free ports, in a folder that is deleted at the end: nothing of yours is
-    touched. Prints a table, and writes every figure with its samples to bench/results/. A figure that can't be
-    taken is shown with the reason, and the others go on; then the exit status is 1.
-    A goal that is not met leaves it at 0.
+    Starts servers and an engine of its own, on free ports, in a folder that is deleted at the end; running stacks are
+    not touched. Prints a table, and writes every figure with its samples to bench/results/. If a figure fails, its row
+    has the reason, the others are still taken, and the exit status is 1. A missed goal does not change it.
 
-    The full run takes about 25 minutes and 26 GiB of disk, in $ENERGY_HOME or where temporary files go.
+    The full run takes about 25 minutes and 26 GiB of disk, in $ENERGY_HOME or the folder of temporary files.
 
     \b
     Examples:
@@ -66,11 +65,11 @@ def main(quick: bool, only: tuple[str, ...] | None, results: Path, listed: bool)
         for name in FIGURES:
             click.echo(f"{name:12}{title(name)}{'  (quick)' if name in QUICK else ''}")
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is stopped, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops everything as Ctrl-C does
     chosen = only or (QUICK if quick else tuple(FIGURES))
     started = datetime.now(UTC)
     values: list[Value] = []
-    others: dict[str, float] = {}  # what other programs of this machine took meanwhile, in cores
+    others: dict[str, float] = {}  # cores used by other programs of this machine
     try:
         with ground.running(QUICK_GIB if quick else FULL_GIB) as running:
             described = machine.describe(running)
@@ -93,7 +92,7 @@ def main(quick: bool, only: tuple[str, ...] | None, results: Path, listed: bool)
 
 
 def take(bench: Bench, name: str) -> list[Value]:
-    """The figure's values; where it fails, one that says why."""
+    """The figure's values; if it fails, one with the reason."""
     began = time.monotonic()
     with progress(f"{name:10}", 1) as show:
         bench.show = show
@@ -101,7 +100,7 @@ def take(bench: Bench, name: str) -> list[Value]:
             values = FIGURES[name].measure(bench)
         except Skipped as reason:
             return [Value(name, title(name), None, "", note=f"skipped: {reason}", is_skipped=True)]
-        except Exception as error:  # one figure's fault is no reason to go without the others
+        except Exception as error:  # the other figures are still taken
             known = isinstance(error, (BenchError, psycopg.Error, redis.RedisError))
             reason = str(error).strip() if known else "".join(traceback.format_exception(error, limit=-1)).strip()
             values = [Value(name, title(name), None, "", note=f"failed: {reason}")]

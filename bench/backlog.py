@@ -1,4 +1,4 @@
-"""A backlog put straight into the stream: the entries that the web makes, of the fleet's minutes, without the HTTP."""
+"""Puts a backlog straight into the stream: entries as the web appends them, with the fleet's minutes."""
 
 import uuid
 from collections.abc import Callable, Iterable
@@ -13,8 +13,8 @@ from bench import fleet
 from models.readings import Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
 from models.stream.keys import FIELD, stream_key
 
-SHARDS = 2  # of the engine, where no figure sets another number
-# Bytes on their way to Redis at a time; above it a pipeline is sent.
+SHARDS = 2  # the engine's default
+# Bytes in a pipeline to Redis.
 PIPELINE_BYTES = 4 * 2**20
 
 PairValues = tuple[tuple[str, float, float], tuple[str, float, float, float]]  # of a meter and of its vehicle
@@ -24,7 +24,7 @@ PairValues = tuple[tuple[str, float, float], tuple[str, float, float, float]]  #
 class Minutes:
     """Entries of `size` readings, half of them vehicles'; each entry is the next block of the fleet's minutes.
 
-    `pairs` must be a multiple of half the size. `names` gives a pair's meter and vehicle their ids.
+    `pairs` must be a multiple of half the size. `names` returns the ids of a pair's meter and vehicle.
     """
 
     start: datetime
@@ -45,7 +45,7 @@ class Minutes:
         vehicles = [VehicleReading(name, at, dc, heat, soc) for _, (name, dc, heat, soc) in values]
         return encode_entry(Entry(meters, vehicles, uuid.uuid4().hex))
 
-    @cache  # noqa: B019 - lives as long as what is filled with it
+    @cache  # noqa: B019 - lives as long as the figure
     def _block_values(self, block: int, shift: int) -> list[PairValues]:
         half = self.size // 2
         return [self._pair(pair, shift) for pair in range(block * half, block * half + half)]
@@ -57,7 +57,7 @@ class Minutes:
 
 
 def single_entries(count: int) -> Iterable[bytes]:
-    """Entries of one reading each, of now, of one device of the fleet after the other."""
+    """Entries of one reading each, of now; the devices take turns."""
     at = to_microseconds(datetime.now(UTC))
     shift_values = [fleet.values_for(pair, 0) for pair in range(fleet.PAIRS)]
     for n in range(count):
@@ -69,7 +69,7 @@ def single_entries(count: int) -> Iterable[bytes]:
 
 
 def put(client: redis.Redis, entries: Iterable[bytes], shards: int = 1) -> int:
-    """Appends the entries to the shards in turn, and rings for none; says how many there were."""
+    """Appends the entries to the shards in turn, without ringing; returns their number."""
     count, entries = 0, iter(entries)
     while first := next(entries, None):
         with client.pipeline(transaction=False) as pipeline:

@@ -1,4 +1,4 @@
-"""What a figure is given: the stack, how long it may take, and a way to say how far it is."""
+"""The argument of every figure: the stack, the length of the run, and a callback for progress."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class Skipped(Exception):
-    """A figure that this engine, or this run, does not have; the message says why."""
+    """This engine or this run does not have the figure; the message has the reason."""
 
 
 @dataclass
 class Bench:
     stack: Stack
     is_quick: bool
-    show: Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
-    day: "Day | None" = None  # the rows of bench/figures/reading/day.py, once they are there
+    show: Callable[[float, str], None]  # progress in [0, 1], and a text
+    day: "Day | None" = None  # see figures/reading/day.py; None until it is loaded
 
     def seconds(self, full: float, quick: float) -> float:
-        """How long a load lasts."""
+        """The length of a load."""
         return quick if self.is_quick else full
 
     def plan(self, source: str, connections: int, **options) -> Plan:

@@ -1,8 +1,8 @@
-"""`python -m bench.drainer START SIZE …`: a process that fills one shard and drains it, once for each size in readings.
+"""`python -m bench.drainer START SIZE …`: fills one shard and drains it, once for each size in readings.
 
-It runs what a worker runs, without Celery, so that nothing counts but the drain: no bell, no start, no linger. The
-fleet's minutes come one after the other from START on. For each size it writes a `Drained` in a line of JSON to
-standard error; standard output has the log.
+It runs the worker's code without Celery, so that only the drain is measured: no doorbell, no start, no linger. The
+readings are the fleet's minutes from START on. For each size it writes a `Drained` as a line of JSON to standard error;
+standard output has the log.
 """
 
 import json
@@ -21,7 +21,7 @@ SHARD = 0
 
 @dataclass(frozen=True)
 class Drained:
-    """CPU seconds: of the drain's process, of its Postgres backend, of Redis."""
+    """CPU is in seconds."""
 
     readings: int
     seconds: float
@@ -35,12 +35,12 @@ class Drained:
 
 
 def main(start: datetime, sizes: list[int]) -> None:
-    # Not at the top: the worker's modules want its settings, and whoever starts us has none.
+    # Imported here: the worker's modules need its settings, which the process that imports `Drained` lacks.
     from models.observability.logs import configure_logs
     from workers.app import current_resources
 
     resources = current_resources()
-    configure_logs(resources.settings)  # as a worker does: its log is part of the cost
+    configure_logs(resources.settings)  # as in a worker: the log is part of the cost
     minutes, number = backlog.Minutes(start), 0
     with redis.Redis.from_url(resources.settings.redis_url) as client:
         processes = _working_processes(resources, client)
@@ -53,7 +53,7 @@ def main(start: datetime, sizes: list[int]) -> None:
 
 
 def _working_processes(resources, client: redis.Redis) -> list[psutil.Process]:
-    """The pool keeps its one connection: one thing is done at a time."""
+    """The drain, its Postgres backend and Redis. The pool has one connection, so one backend."""
     with resources.database.connection() as connection:
         backend = connection.info.backend_pid
     return [psutil.Process(), psutil.Process(backend), psutil.Process(client.info("server")["process_id"])]
@@ -66,7 +66,7 @@ def _drain_all(resources, processes: list[psutil.Process]) -> Drained:
     while resources.stream.backlog(SHARD):
         stored = drain_batch(resources, SHARD)
         if stored is None:
-            raise BenchError("another drain has the shard, or it rests after a failure")
+            raise BenchError("another drain has the shard, or it pauses after a failure")
         readings += stored.readings
     seconds = time.perf_counter() - began
     return Drained(readings, seconds, *(after - once for once, after in zip(before, _cpu(processes), strict=True)))

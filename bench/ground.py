@@ -1,4 +1,4 @@
-"""Where the stack runs: servers in a folder on a disk with room, none of the shell's settings, a schema and a key."""
+"""The servers of a run: in a folder on a disk with enough room, without the shell's settings, with schema and key."""
 
 import contextlib
 import dataclasses
@@ -29,12 +29,12 @@ MEMORY_FILESYSTEMS = {"tmpfs", "ramfs"}
 
 @contextlib.contextmanager
 def running(needs_gib: float) -> Iterator[Stack]:
-    """The servers with the schema at head and a key that may do all; stopped and deleted on leaving.
+    """The servers, with the schema at head and a key with all scopes; stopped and deleted at the end.
 
-    Raises BenchError where the disk has less than `needs_gib` free, or something does not start.
+    Raises BenchError if the disk has less than `needs_gib` free, or if something does not start.
     """
     home = Path(tempfile.mkdtemp(prefix="energy-bench-", dir=disk(needs_gib)))
-    home.chmod(0o755)  # for root, Postgres runs as another user
+    home.chmod(0o755)  # if this is root, Postgres runs as another user
     try:
         for folder in ("log", "run"):
             (home / folder).mkdir()
@@ -57,9 +57,9 @@ def running(needs_gib: float) -> Iterator[Stack]:
 
 
 def disk(needs_gib: float) -> Path:
-    """A folder on a disk with so much room: $ENERGY_HOME, else where temporary files go, else the checkout.
+    """A folder on a disk with that much room: $ENERGY_HOME, else that of temporary files, else the checkout.
 
-    Raises BenchError where there is none.
+    Raises BenchError if there is none.
     """
     chosen = os.environ.get("ENERGY_HOME")
     folders = [chosen] if chosen else [tempfile.gettempdir(), "/var/tmp", str(programs.ROOT)]
@@ -84,10 +84,10 @@ def filesystem(folder: Path) -> str:
 
 
 def remove_settings() -> None:
-    """What the shell has set for an engine of its own must not come into the figures."""
+    """Settings of the shell must not change the figures."""
     ours = {field.name.upper() for kind in (Settings, devstack.settings.Settings) for field in dataclasses.fields(kind)}
     for name in ours | {"ENERGY_HOME", "ENERGY_API_URL", "ENERGY_API_KEY", "WEB_HOST", "PGPASSWORD"}:
-        if name not in ("HOME", "HOST"):  # of the shell, not ours
+        if name not in ("HOME", "HOST"):  # these are the shell's
             os.environ.pop(name, None)
 
 

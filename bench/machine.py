@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""Describes the machine and the servers of a run."""
 
 import os
 import platform

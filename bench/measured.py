@@ -1,4 +1,4 @@
-"""What a figure returns: plain values, each with its unit, its goal and the samples it was made of."""
+"""The values that figures return, with unit, goal and samples."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on one side: `least` for what should be high, `most` for what should be low."""
+    """A lower bound (`least`) or an upper bound (`most`)."""
 
     least: float | None = None
     most: float | None = None
@@ -21,7 +21,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Value:
-    """`key` names it in the JSON file and for the ratios; a `value` of None was not measured, the note says why."""
+    """`key` names it in JSON and in ratios. `value` is None if it was not measured; `note` has the reason."""
 
     key: str
     label: str
@@ -34,14 +34,14 @@ class Value:
 
     @property
     def is_met(self) -> bool | None:
-        """None where there is no goal, or nothing was measured."""
+        """None without a goal or a value."""
         return self.goal.is_met(self.value) if self.goal and self.value is not None else None
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """The smallest sample that at least so many percent of the samples do not exceed (nearest rank).
+    """The smallest sample that at least `percent` of the samples do not exceed (nearest rank).
 
-    Raises ValueError where there are no samples.
+    Raises ValueError without samples.
     """
     if not samples:
         raise ValueError("there are no samples")
@@ -54,7 +54,7 @@ def median(samples: Sequence[float]) -> float:
 
 
 def number(value: float) -> str:
-    """For people: 123,456 but 0.26 and 3.4."""
+    """As text: 123,456 but 0.26 and 3.4."""
     if value == 0 or abs(value) >= 1000:
         return f"{value:,.0f}"
     if abs(value) >= 100:

@@ -1,4 +1,4 @@
-"""What is compared with what: both taken in the same run, so that another machine gives about the same ratio."""
+"""Comparisons of figures of one run: their ratios are about the same on other machines."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ class Ratio:
     denominator: str
     unit: str
     goal: Goal | None = None
-    only_whole: bool = False  # the goal is for a whole run: the short form's data is too small for it
+    only_whole: bool = False  # in the short form there is too little data for the goal
 
     def of(self, values: dict[str, Value], is_quick: bool) -> Value | None:
-        """None where one of the two was not measured."""
+        """None if one of the two was not measured."""
         above, below = values.get(self.numerator), values.get(self.denominator)
         if above is None or below is None or above.value is None or not below.value:
             return None

@@ -1,4 +1,4 @@
-"""The table for people and the JSON file for the rest."""
+"""The table and the JSON file of a run."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from rich.text import Text
 from bench.measured import Value, number
 from loadtool.terminal import new_table
 
-# Of a core: what other programs may take without being mentioned.
+# The share of a core that other programs may use without a warning.
 DISTURBING = 0.15
 MET = {True: Text("yes", "green"), False: Text("no", "bold red"), None: Text("")}
 
@@ -36,12 +36,12 @@ def machine_line(machine: dict[str, Any]) -> str:
 
 
 def disturbance(others: dict[str, float]) -> str:
-    """What to know of a machine that was not the bench's alone; nothing where it was."""
+    """A warning if other programs used the machine, else nothing."""
     disturbed = {name: share for name, share in others.items() if share > DISTURBING}
     if not disturbed:
         return ""
     most = ", ".join(f"{name} {share:.0%}" for name, share in disturbed.items())
-    return f"Other programs took more than {DISTURBING:.0%} of a core meanwhile, so these are no measure: {most}"
+    return f"Other programs used more than {DISTURBING:.0%} of a core, so these figures are not valid: {most}"
 
 
 def as_json(

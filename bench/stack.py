@@ -1,7 +1,7 @@
-"""The engine as it is deployed, on servers of its own: what devstack runs, without supervisord and the terminal.
+"""The engine as it is deployed, on servers of its own: devstack's programs, without supervisord and the terminal.
 
-Both servers flush to disk as devstack has them do. The engine's settings are their defaults, whatever the shell that
-started the bench has set: a key for every request, a JSON line for each into a file.
+The engine's settings are the defaults, whatever the shell has set: a key for every request, and a JSON line for each
+in a file.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ START_SECONDS = 60
 STOP_SECONDS = 20
 TRUNCATE_TRIES = 10
 ENGINE = ("worker", "web", "beat")
-# Stay as they are between two figures: who may send, which meter feeds whom, and where the streams stand.
+# Kept between two figures: keys, mappings, and the positions of the streams.
 KEPT_TABLES = ("alembic_version", "api_keys", "vehicle_meter_mapping", "ingest_positions")
 
 
 class Stack:
-    """Running servers, and what of the engine a figure asks for."""
+    """Running servers, and the programs of the engine that a figure needs."""
 
     def __init__(self, home: Path, database_url: str, redis_url: str):
         self.home, self.database_url, self.redis_url = home, database_url, redis_url
@@ -47,9 +47,9 @@ class Stack:
     # ── The engine's processes ───────────────────────────────────────────────────────────────────────────────
 
     def engine(self, *names: str, **variables: str) -> None:
-        """Has exactly these of `ENGINE` run, with these settings instead of the defaults; returns once they work.
+        """Runs exactly these programs of `ENGINE`, with `variables` instead of the defaults; returns once they work.
 
-        What runs like that already goes on running.
+        Programs that run like that already are not restarted.
         """
         if self._wanted == (names, variables) and all(p.poll() is None for p in self._running.values()):
             return
@@ -65,7 +65,7 @@ class Stack:
             self.wait_until(self._is_ready if set(names) == set(ENGINE) else self._is_live, "the engine does not start")
 
     def run(self, name: str, argv: list[str], directory: Path = programs.ROOT, **variables: str) -> None:
-        """Starts a process that `stop` ends; what it prints goes into a file."""
+        """Starts a process that `stop` ends; its output goes into a file."""
         with (self.home / f"log/{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 server.bound_to_parent(argv, signal.SIGTERM),
@@ -74,18 +74,18 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal is for the bench, which then stops all in order
+                start_new_session=True,  # a Ctrl-C in the terminal goes to the bench alone, which stops all in order
             )
 
     def command(self, argv: list[str], **variables: str) -> str:
-        """Runs a command to its end and returns what it prints. Raises BenchError where it fails."""
+        """Runs a command to its end and returns its output. Raises BenchError if it fails."""
         done = subprocess.run(argv, cwd=programs.ROOT, env=self.environment | variables, capture_output=True, text=True)
         if done.returncode:
             raise BenchError(f"`{' '.join(argv[1:5])} …` failed: {done.stderr.strip()[-500:]}")
         return done.stdout
 
     def energy(self, *arguments: str) -> str:
-        """One of the operator's commands."""
+        """Runs an `energy` command."""
         return self.command([*programs.PYTHON, "webapp.commands", *arguments])
 
     def stop(self) -> None:
@@ -108,7 +108,7 @@ class Stack:
         return [*command, application]
 
     def families(self) -> dict[str, list[psutil.Process]]:
-        """Each program's processes, the parent first; those of the servers; and as `client` ours and the senders'."""
+        """Each program's processes, the parent first. `client` is this process and the clients."""
         parents = {name: process.pid for name, process in self._running.items()} | self._servers
         found = {}
         for name, pid in parents.items():
@@ -133,7 +133,7 @@ class Stack:
         with in_environment({"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}):
             return TelemetryStream(load_settings())
 
-    # ── What is in it ────────────────────────────────────────────────────────────────────────────────────────
+    # ── Its state ────────────────────────────────────────────────────────────────────────────────────────────
 
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(self.database_url, autocommit=True, options="-c timezone=UTC")
@@ -142,7 +142,7 @@ class Stack:
         return redis.Redis.from_url(self.redis_url.rsplit("/", 1)[0] + f"/{database}")
 
     def stored(self) -> int:
-        """Readings that the drain has committed, by its own books; `count_history` says whether they are right."""
+        """Readings stored, by the receipts of the batches; `count_history` counts the rows."""
         return self._database.execute("select coalesce(sum(readings), 0)::int8 from ingest_batches").fetchone()[0]
 
     def count_history(self) -> int:
@@ -150,15 +150,15 @@ class Stack:
         return self._database.execute(f"select {counts}").fetchone()[0]
 
     def backlog(self) -> int:
-        """Entries that wait, of all shards."""
+        """Entries of all shards that are not stored yet."""
         return sum(self._stream.backlog(shard) for shard in self._stream.known_shards())
 
     def wait_until_drained(self, seconds: float = 120) -> None:
-        """Waits until nothing waits. Raises BenchError after so many seconds."""
+        """Raises BenchError after `seconds`."""
         self.wait_until(lambda: self.backlog() == 0, "the backlog is not drained", seconds)
 
     def empty(self) -> None:
-        """The same start for each figure: no backlog, no readings, nothing that Postgres has yet to write."""
+        """The same start for each figure: no backlog, no readings, and nothing left for Postgres to write."""
         self.wait_until_drained()
         with self.connect() as connection:
             tables = connection.execute(
@@ -171,29 +171,29 @@ class Stack:
             connection.execute("checkpoint")
 
     def _truncate(self, connection: psycopg.Connection, tables: str) -> None:
-        """Beat goes on meanwhile: what it has done may hold these tables in another order."""
+        """Repeats after a deadlock with a periodic task, which locks these tables in another order."""
         for _ in range(TRUNCATE_TRIES):
             with contextlib.suppress(psycopg.errors.DeadlockDetected):
                 connection.execute(f"truncate {tables}")
                 return
-        raise BenchError("the tables can't be emptied: other transactions hold them again and again")
+        raise BenchError("the tables can't be emptied: other transactions keep locking them")
 
     def wait_until(self, holds: Callable[[], object], otherwise: str, seconds: float = START_SECONDS) -> None:
         give_up_at = time.monotonic() + seconds
         while not holds():
             dead = [name for name, process in self._running.items() if process.poll() is not None]
             if dead or time.monotonic() > give_up_at:
-                raise BenchError(f"{otherwise}{self._last_words(dead)}")
+                raise BenchError(f"{otherwise}{self._last_output(dead)}")
             time.sleep(0.1)
 
     def wait_until_listening(self) -> None:
-        """For a web that is not ours."""
+        """For the web of a baseline."""
         self.wait_until(lambda: not server.free_port("127.0.0.1", self.port), "nothing listens")
 
-    def _last_words(self, dead: list[str]) -> str:
+    def _last_output(self, dead: list[str]) -> str:
         logs = {name: self.home / f"log/{name}.log" for name in dead}
-        said = [f"{name}: {log.read_text(errors='replace').strip()[-300:]}" for name, log in logs.items()]
-        return f" ({'; '.join(said)})" if said else ""
+        ends = [f"{name}: {log.read_text(errors='replace').strip()[-300:]}" for name, log in logs.items()]
+        return f" ({'; '.join(ends)})" if ends else ""
 
     def _is_live(self) -> bool:
         return self._answers("/health/live")
@@ -210,7 +210,7 @@ class Stack:
 
 @contextlib.contextmanager
 def in_environment(values: dict[str, str]) -> Iterator[None]:
-    """These, in the environment, for a while."""
+    """Sets environment variables within the block."""
     before = dict(os.environ)
     os.environ.update(values)
     try:

@@ -1,4 +1,4 @@
-"""What is stored, what waits and who works, looked at every so often while a load runs."""
+"""Samples stored readings, backlog and CPU while a load runs."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from bench.stack import Stack
 
 INTERVAL_SECONDS = 0.1
 SNAPSHOTS_PER_USAGE = 10
-# The first moments of a load are not its pace: connections open, a first batch is small.
+# The beginning of a load does not show its pace: connections open, and the first batch is small.
 WARM_UP_SECONDS = 2.0
 OTHERS = "other programs"
 
@@ -35,10 +35,10 @@ class Usage:
 
 
 class Watch:
-    """Looks on while entered. A look costs one small query and one XLEN a shard."""
+    """Takes snapshots in a thread, as a context manager. Each costs a small query and an XLEN for each shard."""
 
     def __init__(self, stack: Stack, stored: Callable[[], int] | None = None, waiting: Callable[[], int] | None = None):
-        """`stored` and `waiting` are the engine's own, unless others are given."""
+        """`stored` and `waiting` default to the engine's."""
         self._stack = stack
         self._stored, self._waiting = stored or stack.stored, waiting or stack.backlog
         self.snapshots: list[Snapshot] = []
@@ -66,13 +66,13 @@ class Watch:
                 if self._over.wait(INTERVAL_SECONDS):
                     self.usages.append(usage(self._stack))
                     return
-        except Exception as error:  # raised where the watch is left
+        except Exception as error:  # raised at the end of the watch
             self._failure = error
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What was stored between two looks, and by whom."""
+    """The rate of storing between two snapshots, and the CPU that it took."""
 
     stored_per_second: float
     cpu: dict[str, float]  # share of one core, by program
@@ -80,15 +80,15 @@ class Pace:
 
 
 def pace(watch: Watch) -> Pace:
-    """From the first commit seen after the warm-up to the last one: commits come in lumps.
+    """From the first commit after the warm-up to the last one, since readings are stored in batches.
 
-    Raises BenchError where there are not two.
+    Raises BenchError if there are not two.
     """
     started = watch.snapshots[0].at + WARM_UP_SECONDS
     snapshots = [snapshot for snapshot in watch.snapshots if snapshot.at >= started]
     commits = [after for before, after in pairwise(snapshots) if after.stored != before.stored]
     if len(commits) < 2:
-        raise BenchError("not two batches were stored: too little to tell a pace from")
+        raise BenchError("not two batches were stored: too little for a rate")
     first, last = commits[0], commits[-1]
     usages = [each for each in watch.usages if started <= each.at <= last.at + SNAPSHOTS_PER_USAGE * INTERVAL_SECONDS]
     return Pace(
@@ -99,14 +99,13 @@ def pace(watch: Watch) -> Pace:
 
 
 def usage(stack: Stack) -> Usage:
-    """CPU seconds and resident bytes of each family. Shared pages count once for each process that has them."""
+    """CPU seconds and resident bytes of each program. A shared page counts for each process that has it."""
     cpu, processes, resident = {}, {}, {}
     for name, members in stack.families().items():
         cpu[name], resident[name] = 0.0, 0
         for number, member in enumerate(members):
             with suppress(psutil.NoSuchProcess):
-                times = member.cpu_times()
-                # The parent's also holds what its dead children used, as autovacuum's.
+                times = member.cpu_times()  # the parent's include those of children that ended, such as autovacuum's
                 processes[f"{name} {member.pid}"] = times.user + times.system
                 cpu[name] += times.user + times.system
                 cpu[name] += times.children_user + times.children_system if number == 0 else 0
@@ -117,7 +116,7 @@ def usage(stack: Stack) -> Usage:
 
 
 def cpu_shares(usages: list[Usage], seconds_of: Callable[[Usage], dict[str, float]]) -> dict[str, float]:
-    """What each took between the first and the last, in shares of one core."""
+    """The CPU of each between the first and the last, in shares of one core."""
     if len(usages) < 2:
         return {}
     first, last = usages[0], usages[-1]

@@ -1,1 +1,1 @@
-"""What the engine is compared with. No part of the product: nothing here is a model for anything."""
+"""Services that the engine is compared with. They are not part of the product, nor examples for it."""

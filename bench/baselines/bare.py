@@ -1,4 +1,4 @@
-"""A Flask view that only answers: what the web framework itself costs."""
+"""A Flask view that only answers: the cost of the web framework."""
 
 from flask import Flask
 

@@ -1,7 +1,7 @@
-"""The obvious way to take readings in: Flask checks each with marshmallow and hands it to Celery, one task a reading.
+"""The obvious service: Flask validates each reading with marshmallow and passes it to Celery, a task for each reading.
 
-As somebody would write it who knows Flask, Celery and SQLAlchemy and has not met the problem yet. Run by
-bench/figures/ingest/naive.py on the same servers, with a database of its own.
+It is the first draft of somebody who knows Flask, Celery and SQLAlchemy. bench/figures/ingest/naive.py runs it on the
+same servers, with a database of its own.
 """
 
 from flask import Flask, request

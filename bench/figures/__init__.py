@@ -1,4 +1,4 @@
-"""Every figure, in the order of a run: first what wants fresh servers, then empty tables, last a full day in them."""
+"""Every figure, in the order of a run: first those that need fresh servers, then empty tables, last a full day."""
 
 from types import ModuleType
 
@@ -27,7 +27,7 @@ FIGURES: dict[str, ModuleType] = {
     "reads": reads,
     "three": three_days,
 }
-# What the short form takes: what the ratios are made of.
+# The short form: the figures of the ratios.
 QUICK = ("naive", "copy", "singles", "bulk", "gzip", "drain", "performance")
 
 

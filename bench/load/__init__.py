@@ -1,1 +1,1 @@
-"""The clients. `full_speed.py`: as fast as they are answered, with wrk. `paced.py`: at a rate, whatever the answers."""
+"""full_speed.py: sends as fast as requests are answered, with wrk. clients.py: runs the load tool's pacer."""

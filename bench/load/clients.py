@@ -1,4 +1,4 @@
-"""Clients in processes of their own: at a rate, to the end of a work, or beside something else."""
+"""Clients in processes of their own: at a rate, for a number of requests, or beside another load."""
 
 import json
 import signal
@@ -26,20 +26,20 @@ def never() -> bool:
 
 
 def elapsed_share(seconds: float) -> Callable[[], float]:
-    """Which share of so many seconds is over, from now on."""
+    """A function that returns the elapsed share of `seconds`, from now on."""
     started = time.monotonic()
     return lambda: (time.monotonic() - started) / seconds
 
 
 @dataclass
 class Sender:
-    """One running client. It writes into a file: a pipe that nobody reads would stop it."""
+    """One running client. It writes into a file: a full pipe would block it."""
 
     process: subprocess.Popen
     output: tempfile._TemporaryFileWrapper
 
     def report(self) -> Report:
-        """What it did, once it has ended. Raises BenchError where it failed."""
+        """Waits for the end of the client. Raises BenchError if it failed."""
         status = self.process.wait()
         self.output.seek(0)
         text = self.output.read()
@@ -73,7 +73,7 @@ def start(plan: Plan) -> Sender:
 
 @contextmanager
 def beside(plan: Plan) -> Iterator[list[Report]]:
-    """A client that sends until the block is left; its report is in the list then."""
+    """A client that sends during the block; its report is in the list afterwards."""
     sender, reports = start(plan), []
     try:
         yield reports
@@ -85,7 +85,7 @@ def beside(plan: Plan) -> Iterator[list[Report]]:
 
 
 def run(plans: list[Plan], show: Show, share: Callable[[], float], hold: Callable[[], bool] = never) -> list[Report]:
-    """Runs the clients to their end, and stops them while `hold()`."""
+    """Runs the clients to their end; suspends them while `hold()`."""
     senders = [start(plan) for plan in plans]
     try:
         follow([sender.process for sender in senders], show, share, hold)
@@ -99,13 +99,16 @@ def run(plans: list[Plan], show: Show, share: Callable[[], float], hold: Callabl
 def follow(
     processes: list[subprocess.Popen], show: Show, share: Callable[[], float], hold: Callable[[], bool]
 ) -> float:
-    """Waits for the processes' end, tells which share is done, and stops them while `hold()`; for how many seconds."""
+    """Waits for the end of the processes and shows progress; suspends them while `hold()`.
+
+    Returns for how many seconds they were suspended.
+    """
     held_seconds, is_held = 0.0, False
     while any(process.poll() is None for process in processes):
         time.sleep(INTERVAL_SECONDS)
         held_seconds += INTERVAL_SECONDS if is_held else 0
         show(min(1.0, done := share()), "")
-        # Past its time a client has to be let go, or it would never end.
+        # After its time a client must run, or it would never end.
         if (wanted := done < 1 and hold()) != is_held:
             is_held = wanted
             for process in processes:
@@ -114,7 +117,7 @@ def follow(
 
 
 def paced(plan: Plan, show: Show) -> Report:
-    """One client at its rate, for its seconds. Raises BenchError where it could not keep up with the rate."""
+    """One client at its rate, for its seconds. Raises BenchError if it could not keep the rate."""
     report = run([plan], show, elapsed_share(plan.seconds))[0]
     if report.requests < 0.98 * plan.rate * plan.seconds:
         raise BenchError(

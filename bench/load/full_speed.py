@@ -1,4 +1,4 @@
-"""As fast as requests are answered: wrk where it is installed, else the client in Python, in two processes."""
+"""As fast as requests are answered: wrk if it is installed, else the load tool's pacer in two processes."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from devstack.server import bound_to_parent
 
 SCRIPT = Path(__file__).with_name("load.lua")
 FALLBACK_PROCESSES = 2
-# What may be refused or break without the figure being void: none of the load is meant to be.
+# The share of requests that may fail without failing the figure.
 BAD_SHARE = 0.001
 
 
@@ -28,7 +28,7 @@ class Sent:
     seconds: float
     p50_ms: float
     p99_ms: float
-    held: float  # share of the time in which the client was held back
+    held: float  # share of the time in which the client was suspended
 
     @property
     def per_second(self) -> float:
@@ -40,7 +40,7 @@ def client_name() -> str:
 
 
 def send(plan: Plan, show: Show, hold: Callable[[], bool] = clients.never) -> Sent:
-    """Sends for `plan.seconds`, standing still while `hold()`. Raises BenchError where requests were refused."""
+    """Sends for `plan.seconds`, suspended while `hold()`. Raises BenchError if requests were refused."""
     sent, bad = (_wrk if shutil.which("wrk") else _python)(plan, show, hold)
     if bad > BAD_SHARE * (sent.requests + bad):
         raise BenchError(f"{bad:,} of {sent.requests + bad:,} requests were refused or broke")

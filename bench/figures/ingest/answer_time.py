@@ -1,7 +1,6 @@
-"""Answer time: how long a device waits for the answer to one reading, at 3,000 readings a second.
+"""Answer time: a device's wait for the answer to one reading, at 3,000 readings a second.
 
-A client with a rate of its own sends each request when it is due; the time counts from then, not from when the
-client got round to it, and every answer counts.
+The client sends each request when it is due, and its time counts from then. Every answer counts.
 """
 
 from bench.bench import Bench

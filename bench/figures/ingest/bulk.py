@@ -1,7 +1,7 @@
 """Bulk: 1,000 readings a request, stored a second.
 
-The requests are a fleet day in the order in which it happens: minute by minute, each minute's 20,000 readings in 20
-requests. Otherwise as for single readings.
+The requests are a fleet day in its order: minute by minute, the 20,000 readings of a minute in 20 requests. Otherwise
+like single readings.
 """
 
 from bench import fleet

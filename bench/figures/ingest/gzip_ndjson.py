@@ -1,7 +1,7 @@
 """Gzip NDJSON: 10,000 readings a request, compressed; stored a second.
 
-The bodies are compressed beforehand (zlib's level 6): devices do that on processors of their own. Each is another
-block of the fleet's minutes, so that what arrives is what arrives in bulk.
+The bodies are compressed beforehand (zlib's level 6), as devices do on processors of their own. They have the same
+readings as the bulk figure.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from bench.measured import Value
 CONNECTIONS = 4
 READINGS = 10_000  # a request
 MOST_WAITING = 30  # entries
-# As many bodies as are sent at 300,000 readings a second; should they be used up, they are sent again.
+# Enough for 300,000 readings a second; beyond that bodies are repeated.
 BODIES_A_SECOND = 30
 PROCESSES = 2
 
@@ -34,13 +34,13 @@ def measure(bench: Bench) -> list[Value]:
 
 
 def write_pool(file: Path, start: datetime, count: int, show) -> None:
-    """The bodies, each after its length in a line."""
+    """Writes the bodies, each after a line with its length."""
     with ProcessPoolExecutor(PROCESSES) as processes, file.open("wb") as pool:
         chunks = [(start, number, count) for number in range(PROCESSES)]
         for done, bodies in enumerate(processes.map(_compressed, chunks), 1):
             for body in bodies:
                 pool.write(b"%d\n" % len(body) + body)
-            show(done / PROCESSES, "compressing what will be sent")
+            show(done / PROCESSES, "compressing the bodies")
 
 
 def _compressed(chunk: tuple[datetime, int, int]) -> list[bytes]:

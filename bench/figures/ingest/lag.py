@@ -1,8 +1,8 @@
 """Lag: from the answer to a reading until a query finds it, at 333 and at 3,000 readings a second.
 
-The answer's receipt names the reading's entry; a connection of our own looks every 2 ms how far each shard's position
-in Postgres has come. The position moves in the transaction that stores the readings, so the first look that finds it
-at or behind the entry is one that would have found the reading. Every reading sent counts.
+The answer's receipt names the reading's entry. Every 2 ms a connection reads each shard's position in Postgres, which
+moves in the transaction that stores the readings. So the first time that it is at or after the entry, a query would
+have found the reading. Every reading counts.
 """
 
 import time
@@ -23,7 +23,7 @@ GOALS = {"p50": Goal(most=150), "p99": Goal(most=500)}
 
 
 class Positions:
-    """When each shard's position was first seen where, looked at while entered."""
+    """A context manager: records in a thread when each shard's position was first seen."""
 
     def __init__(self, stack: Stack):
         self._stack = stack
@@ -50,7 +50,7 @@ class Positions:
                         seen.append((entry_id, at))
 
     def lag_ms(self, answered_at: float, receipt: str) -> float:
-        """Raises BenchError where the entry was never seen stored."""
+        """Raises BenchError if the entry was never seen stored."""
         shard, entry_id = parse_receipt(receipt)
         seen = self._seen.get(shard, [])
         place = bisect_left(seen, entry_id, key=lambda each: each[0])
@@ -69,7 +69,7 @@ def measure(bench: Bench) -> list[Value]:
         with Positions(stack) as positions:
             report = clients.paced(plan, lambda share, _, n=number: bench.show((n + share) / len(RATES), ""))
             stack.wait_until_drained()
-            time.sleep(10 * INTERVAL_SECONDS)  # the trim comes after the commit, and that is looked for still
+            time.sleep(10 * INTERVAL_SECONDS)  # the last position may be read after the trim
         lags = [positions.lag_ms(at, receipt) for at, receipt in report.receipts]
         for name, percent in (("p50", 50), ("p99", 99)):
             sample = [percentile(lags, each) for each in (50, 90, 99, 99.9, 100)]

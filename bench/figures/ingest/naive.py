@@ -1,8 +1,8 @@
 """The naive baseline: Flask and marshmallow, one Celery task a reading, an ORM insert and an upsert in each.
 
-On the same servers, with the same granian options and two Celery processes, under the same load; no keys, no limits.
-It would accept more than it stores; so its client is held back like the engine's, while more than two seconds' worth
-of tasks wait, and the figure is what is stored. See bench/baselines/naive.py.
+It runs on the same servers, with the same granian options and two Celery processes, under the same load; without keys
+and limits. It accepts more than it stores, so its client is suspended like the engine's, while tasks of more than two
+seconds wait. The figure is the rate of storing. See bench/baselines/naive.py.
 """
 
 import sys
@@ -58,6 +58,6 @@ def _start(stack: Stack, database_url: str) -> None:
 
 
 def _stored(database: psycopg.Connection) -> int:
-    """No transaction of it fails, so the ids have no gaps: no need to count."""
+    """By the highest ids: none of its transactions fails, so they have no gaps."""
     newest = "(select coalesce(max(id), 0) from meter_readings) + (select coalesce(max(id), 0) from vehicle_readings)"
     return database.execute(f"select {newest}").fetchone()[0]

@@ -1,8 +1,8 @@
 """Single readings: one reading a request, accepted and stored a second.
 
-10,000 meters and 10,000 vehicles send at random, each request with an API key. What counts is what Postgres has
-committed, from commit to commit, without the load's first two seconds; sustained.py keeps the backlog
-from growing. At the end history must hold as many readings as were accepted.
+10,000 meters and 10,000 vehicles send at random, each request with an API key. The rate is that of Postgres's commits,
+from commit to commit, without the first two seconds. sustained.py keeps the backlog from growing. At the end history
+must have as many readings as were accepted.
 """
 
 from bench.bench import Bench

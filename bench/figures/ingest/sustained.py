@@ -1,8 +1,7 @@
-"""What is stored a second while as much is sent as can be stored: how the three ingest figures are taken.
+"""Readings stored a second while exactly as much is sent as can be stored; the method of three figures.
 
-A client at full speed can make the web accept faster than the workers store, at their expense: all share the cores.
-So the client stands still while too much waits, and the backlog stays where it is. Where that never happens, the web
-is the limit.
+A client at full speed can make the web accept faster than the workers store, at their expense: all share the cores. So
+the client is suspended while the backlog is above a bound. If that never happens, the web is the limit.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ DRAIN_SECONDS = 120
 
 @dataclass(frozen=True)
 class Load:
-    """`most_waiting` in entries: two seconds' worth or less."""
+    """`most_waiting` is the bound of the backlog in entries: those of two seconds or less."""
 
     plan: Plan
     readings: int  # a request
@@ -29,7 +28,7 @@ class Load:
 
 
 def measure_sustained(bench: Bench, key: str, label: str, load: Load, goal: Goal | None = None) -> list[Value]:
-    """Stored a second, with the samples from commit to commit. Raises BenchError where readings went astray."""
+    """Stored a second, with samples from commit to commit. Raises BenchError if readings are missing or doubled."""
     stack = bench.stack
     stack.engine(*ENGINE)
     stack.empty()
@@ -45,6 +44,6 @@ def measure_sustained(bench: Bench, key: str, label: str, load: Load, goal: Goal
 def _check_conservation(bench: Bench, sent: Sent, load: Load) -> None:
     bench.stack.wait_until_drained(DRAIN_SECONDS)
     accepted, found = sent.requests * load.readings, bench.stack.count_history()
-    # The client ends without the answers that are still out.
+    # The client may end before the last answers arrive.
     if not accepted <= found <= accepted + load.plan.connections * load.readings:
         raise BenchError(f"{accepted:,} readings were accepted, and {found:,} are in history")

@@ -1,4 +1,4 @@
-"""Raw limit: a Flask view that only answers 202, under granian with the engine's options. Nothing is stored."""
+"""Raw limit, Flask: a view that only answers 202, under granian with the engine's options. Nothing is stored."""
 
 from bench.bench import Bench
 from bench.figures.ingest.singles import CONNECTIONS

@@ -1,8 +1,8 @@
-"""Raw limit: binary COPY into the same tables with the same indexes, from one process and one connection.
+"""Raw limit, COPY: binary COPY into the same tables with the same indexes, from one process and one connection.
 
-Each transaction brings one minute of the fleet, 20,000 rows, in the order in which bulk requests bring them. The rows
-are encoded beforehand and only the times are put in, so that it is Postgres that is measured and not Python. A second
-figure has psycopg encode each row, as a batch writer in Python does.
+Each transaction has one minute of the fleet, 20,000 rows, in the order of bulk requests. The rows are encoded
+beforehand, only the times are filled in: so Postgres is measured and not Python. For a second figure psycopg encodes
+each row, as in a batch writer.
 """
 
 import struct
@@ -16,7 +16,7 @@ from bench import fleet
 from bench.bench import Bench
 from bench.measured import Value
 
-# On the wire a time is microseconds since 2000-01-01.
+# Binary COPY has times in microseconds since 2000-01-01.
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 METERS = "meter_readings_history (meter_id, recorded_at, received_at, kwh_consumed_ac, voltage)"
@@ -42,7 +42,7 @@ def measure(bench: Bench) -> list[Value]:
 
 
 def _copy(connection: psycopg.Connection, copy_minute: Callable[[int, int], None], seconds: float, show) -> list[float]:
-    """How long each minute took, in seconds."""
+    """Seconds for each minute."""
     start, taken = fleet.day_start(), []
     first = time.perf_counter()
     while (begun := time.perf_counter()) < first + seconds:
@@ -71,7 +71,7 @@ def _encoded(connection: psycopg.Connection) -> Callable[[int, int], None]:
 
 
 def _fragments(device_id: Callable[[int], str], values: list[tuple[float, ...]]) -> list[bytes]:
-    """What stands before, between and behind the times of a minute's rows."""
+    """The bytes before, between and after the times of a minute's rows."""
     fragments, before = [], HEADER
     for pair, row in enumerate(values):
         name = device_id(pair).encode()

@@ -1,4 +1,4 @@
-"""Raw limit: msgspec decoding a body of 1,000 readings into objects, alone, in one process; no rule is checked."""
+"""Raw limit, decoding: msgspec decodes a body of 1,000 readings into objects, in one process, without validation."""
 
 import time
 from datetime import datetime

@@ -1,6 +1,6 @@
-"""Raw limit: Redis appends alone, one process, `appendfsync always`: one entry a round trip, and 100 in a pipeline.
+"""Raw limit, Redis: appends from one process with `appendfsync always`, one a round trip and 100 in a pipeline.
 
-The entry is about as long as that of a single reading. No bound, no token, no limit is looked at.
+The entry is about as long as that of a single reading. No bound, token or limit is checked.
 """
 
 import time

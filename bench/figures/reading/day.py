@@ -1,7 +1,7 @@
-"""The rows that the reading figures are taken on: a fleet day, and further days behind it.
+"""The rows of the reading figures: a fleet day, and further days before it.
 
-A whole day comes through the API, as the fleet would send it. In the short form a small share of a day is made by the
-server itself, beside other rows.
+A whole day is sent through the API, as the fleet would do it. In the short form Postgres generates a small share of a
+day.
 """
 
 import time
@@ -21,11 +21,11 @@ SIZE = 10_000  # readings a request
 SENDERS, CONNECTIONS = 2, 3
 MOST_WAITING = 30  # entries
 DRAIN_SECONDS = 300
-AUTOVACUUM_SECONDS = 420  # at most; it looks at a table once a minute
-# With a whole day: as many as it takes for a day not to fit into Postgres's own memory, as a whole fleet's does not.
+AUTOVACUUM_SECONDS = 420  # at most; autovacuum checks a table once a minute
+# Enough that their day does not fit into Postgres's own memory, like that of a whole fleet.
 QUICK_PAIRS = 1_500
 
-# What a device said in a minute, for `generate`: like bench/fleet.py, without its shifts.
+# A reading of each pair and minute, for `generate`; with random values.
 METER_ROWS = """
     insert into meter_readings_history (meter_id, recorded_at, received_at, kwh_consumed_ac, voltage)
     select 'M-' || lpad(pair::text, 5, '0'), at, at + interval '1 s', random(), 228 + 6 * random()
@@ -47,13 +47,13 @@ class Day:
 
     start: datetime
     pairs: int
-    pace: Pace | None = None  # with which it was loaded
-    seconds: float = 0.0  # that took
-    vacuum_seconds: float | None = None  # until autovacuum had seen it; None: it had not in time
+    pace: Pace | None = None  # of the load
+    seconds: float = 0.0  # of the load
+    vacuum_seconds: float | None = None  # until autovacuum had visited all partitions; None: not in time
 
 
 def present_day(bench: Bench) -> Day:
-    """The day that is there, or that is loaded now."""
+    """The day, loaded at the first call."""
     if bench.day is None:
         bench.stack.engine(*ENGINE)
         bench.stack.empty()
@@ -107,11 +107,11 @@ def generate_share(bench: Bench) -> Day:
     start = fleet.day_start()
     end = start + timedelta(days=1)
     with bench.stack.connect() as connection:
-        bench.show(0.3, "making a share of a day")
+        bench.show(0.3, "generating a share of a day")
         generate(connection, start, end, range(QUICK_PAIRS))
-        # Autovacuum would take its minute; in a whole run it is waited for.
+        # Without waiting for autovacuum, as a whole run does.
         connection.execute("vacuum (analyze) meter_readings_history, vehicle_readings_history")
-    # Who never sent is not known: one minute of everybody, through the API.
+    # Devices exist once they have sent: one minute of all, through the API.
     plan = bench.plan("minutes", 2, start=end.isoformat(), size=1_000, count=fleet.DEVICES // 1_000)
     clients.run([plan], bench.show, lambda: 0.9)
     bench.stack.wait_until_drained()
@@ -119,14 +119,14 @@ def generate_share(bench: Bench) -> Day:
 
 
 def generate(connection: psycopg.Connection, start: datetime, end: datetime, pairs: range) -> None:
-    """The pairs' readings of each minute in [start, end), in the order in which they would have come."""
+    """Inserts the pairs' readings of each minute in [start, end), in the order of the time."""
     values = {"start": start, "end": end, "first": pairs[0], "last": pairs[-1]}
     for rows in (METER_ROWS, VEHICLE_ROWS):
         connection.execute(rows, values)
 
 
 def wait_for_autovacuum(bench: Bench) -> float | None:
-    """Until autovacuum has visited every partition with rows; None where it had not in time. Nobody helps it."""
+    """Seconds until autovacuum had visited every partition with rows; None if it had not in time."""
     started = time.monotonic()
     with bench.stack.connect() as connection:
         while (waited := time.monotonic() - started) < AUTOVACUUM_SECONDS:

@@ -1,9 +1,9 @@
 """Performance: the last 24 hours of a random vehicle over HTTP, on a fleet day, while 333 readings a second come in.
 
-One client, one request at a time; beside it, stated, eight. `SQL alone` is what Postgres says it took to execute the
-same query (EXPLAIN ANALYZE), the median over random vehicles. For comparison the same rows are copied, in the order in
-which they lie, into tables with nothing but an index on (id, time), and asked by the same query. In the short form
-1,500 vehicles have a day, made by the server, and VACUUM is run by hand.
+One client, one request at a time; then eight. `SQL alone` is the execution time of the same query by EXPLAIN ANALYZE,
+the median over random vehicles. For comparison the same rows are copied, in their order, into tables with only an
+index on (id, time), and read by the same query. In the short form Postgres generates a day of 1,500 vehicles, and
+VACUUM is run by hand.
 """
 
 import random
@@ -23,7 +23,7 @@ from models.analytics.energy.performance import get_performance
 PATH = "/v1/analytics/performance/V-%05d"
 LABEL = "performance of a vehicle"
 TRICKLE = 333  # readings a second
-VEHICLES, WARM_UP = 200, 20  # of which the SQL alone is taken; asked before them
+VEHICLES, WARM_UP = 200, 20  # for the SQL alone, after the warm-up
 PLAIN = {"meter_readings_history": "plain_meter_readings", "vehicle_readings_history": "plain_vehicle_readings"}
 DEVICE = {"meter_readings_history": "meter_id", "vehicle_readings_history": "vehicle_id"}
 
@@ -65,7 +65,7 @@ def sql_alone(bench: Bench, day: Day, key: str, label: str) -> Value:
 
 
 class _Recorded(psycopg.ClientCursor):
-    """Keeps the statements it runs, with their values in them."""
+    """Records the statements that it runs, with their values."""
 
     def execute(self, query, params=None, **options):
         self.connection.recorded.append(self.mogrify(query, params))
@@ -73,7 +73,7 @@ class _Recorded(psycopg.ClientCursor):
 
 
 def _explain(connection: psycopg.Connection, day: Day, show, tables: dict[str, str]) -> list[float]:
-    """Milliseconds of execution for each of some random vehicles, none of which was asked for just before."""
+    """Milliseconds of execution for each of some random vehicles, in no particular order."""
     connection.execute("set jit = off")  # as on the engine's connections
     statements = _statements(connection)
     asked = random.sample(range(1, day.pairs), min(WARM_UP + VEHICLES, day.pairs - 1))
@@ -92,7 +92,7 @@ def _explain(connection: psycopg.Connection, day: Day, show, tables: dict[str, s
 
 
 def _statements(connection: psycopg.Connection) -> list[str]:
-    """What the engine asks Postgres for the first vehicle's last 24 hours."""
+    """The engine's statements for the first vehicle's last 24 hours."""
     end = datetime.now(UTC).replace(microsecond=0)
     connection.cursor_factory, connection.recorded = _Recorded, []
     get_performance(connection, vehicle_id(0), end - timedelta(days=1), end, heartbeat_seconds=60)

@@ -1,7 +1,7 @@
-"""Reads: the fleet at a glance, a page of the live state, a page of history, and how fast readings are exported.
+"""Reads: the fleet summary, a page of the live state, a page of history, and the rate of exports.
 
-On a fleet day, one client, nothing coming in beside it, once the roll-ups have come up to the present. How long they
-take to is stated too. What this engine does not have is left out.
+On a fleet day, with one client and nothing else, once the roll-ups have reached the present; the wait for them is a
+figure too.
 """
 
 import time
@@ -49,7 +49,7 @@ def measure(bench: Bench) -> list[Value]:
 
 
 def _rolled_up(bench: Bench) -> Value:
-    """Waits until the fleet's answers are about all of the day."""
+    """Waits until the fleet summary covers the whole day."""
     started = time.perf_counter()
 
     def is_up_to_date() -> bool:

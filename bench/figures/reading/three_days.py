@@ -1,7 +1,7 @@
-"""Three fleet days: performance again, with two further days in history; the cost must not grow with it.
+"""Three fleet days: performance with two further days in history. The cost must not grow with history.
 
-The two days before the loaded one are made by the server itself, 57.6 million rows, each in its partition, in the order
-in which they would have come. Then everything is as for the first day, autovacuum included.
+Postgres generates the two days before the loaded one, 57.6 million rows in the order of the time. Then everything is as
+for the first day, autovacuum included.
 """
 
 from datetime import timedelta
@@ -23,7 +23,7 @@ def measure(bench: Bench) -> list[Value]:
     with bench.stack.connect() as connection:
         for hour in range(HOURS):
             start = day.start - timedelta(hours=HOURS - hour)
-            bench.show(hour / HOURS, "making two further days")
+            bench.show(hour / HOURS, "generating two further days")
             generate(connection, start, start + timedelta(hours=1), range(PAIRS))
     wait_for_autovacuum(bench)
     label = f"with three days, {LABEL}"

@@ -1,8 +1,8 @@
-"""Disk: bytes of Postgres a reading, in its table and in its index, by kind, and what is written to its log (WAL).
+"""Disk: bytes of a reading in Postgres, in table and index, by kind, and in its log (WAL).
 
 A day of 1,000 meters and 1,000 vehicles, a reading a minute each, goes through the stream and the workers; then the
-partitions are asked for their size. Once with ids of 7 characters, as the whole bench uses, and once with UUIDs, since
-it is the ids that drive it: an id stands in the row and again in the index. The note says what else a row is made of.
+sizes of the partitions are read. Once with ids of 7 characters, as in all figures, and once with UUIDs: an id is in the
+row and again in the index. The note has the other parts of a row.
 """
 
 import uuid
@@ -19,11 +19,11 @@ DRAIN_SECONDS = 600
 SIZES = """
     select sum(pg_table_size(relid))::float8, sum(pg_indexes_size(relid))::float8
     from pg_partition_tree(%s) where isleaf"""
-# Of Postgres's own: a header of 24 or 8, and a pointer of 4.
+# Postgres's overhead: a header of 24 or 8, and a pointer of 4.
 ROW_BYTES, INDEX_ROW_BYTES = 28, 12
-# A number or a time; an id of up to 7 characters with the byte of its length takes as much.
+# A number or a time, or an id of up to 7 characters with its length byte.
 COLUMN_BYTES = 8
-# In the index beside the id: both times, and what analytics sum.
+# In the index beside the id: both times, and the values that analytics sum.
 INDEX_COLUMNS = {METER.name: 3, VEHICLE.name: 4}
 GIB = 2**30
 
@@ -55,7 +55,7 @@ def measure(bench: Bench) -> list[Value]:
 
 
 def _load(bench: Bench, turn: int, names) -> dict[str, tuple[float, ...]]:
-    """Bytes a reading: (table, index) of each kind, and (WAL,)."""
+    """Bytes of a reading: (table, index) of each kind, and (WAL,)."""
     stack = bench.stack
     stack.engine()
     stack.empty()

@@ -1,11 +1,11 @@
-"""Drain: what a reading costs one drain at a backlog of 10⁴, 10⁵, 10⁶ and 10⁷ readings.
+"""Drain: the cost of a reading for one drain, at backlogs of 10⁴, 10⁵, 10⁶ and 10⁷ readings.
 
 Entries of 1,000 readings, the fleet's minutes in their order, are put straight into one shard, and one process drains
-them with the worker's own code. Commit, trim and log count; start, bell and linger do not. A first backlog is not
-measured: then every device has its live row and its end of the index. The sizes take turns while the tables grow, so
-that neither growth nor the noise of a moment favours one. Time is the median of the drains of a size. CPU is that of
-the process, its Postgres backend and Redis over all of them; the clock of the CPU is too coarse for a single short one.
-The goal is on the dearest size over the cheapest.
+them with the worker's code. Commit, trim and log count; start, doorbell and linger do not. A first backlog is not
+measured: after it every device has a live row and a place in the index. The sizes take turns while the tables grow, so
+that neither growth nor a noisy moment favours one. Time is the median of the drains of a size. CPU is that of the
+process, its Postgres backend and Redis, summed over the drains of a size, since CPU clocks are coarse. The goal bounds
+the most expensive size over the cheapest.
 """
 
 import json
@@ -21,7 +21,7 @@ from bench.drainer import Drained
 from bench.measured import Goal, Value
 from devstack.programs import ROOT
 
-# Backlog in readings: how often. With the first one it is less than a day of the fleet, which is one partition.
+# Number of drains by backlog in readings. All together they are less than a fleet day, which is one partition.
 TIMES = {10**4: 40, 10**5: 12, 10**6: 4, 10**7: 2}
 FIRST = 2 * 10**6
 QUICK_TIMES = {10**4: 12, 10**5: 5, 10**6: 1}
@@ -56,7 +56,7 @@ def measure(bench: Bench) -> list[Value]:
 
 
 def in_turns(times: dict[int, int]) -> list[int]:
-    """Each key as often as its value says, and each evenly spread: {1: 4, 2: 2} → 1 2 1 1 2 1."""
+    """Each key repeated by its value, evenly spread: {1: 4, 2: 2} → 1 2 1 1 2 1."""
     places = [((turn + 0.5) / count, key) for key, count in times.items() for turn in range(count)]
     return [key for _, key in sorted(places)]
 

@@ -1,10 +1,10 @@
-"""Memory: whether web, worker and Redis grow under load, and what a backlog costs workers and Redis.
+"""Memory: whether web, worker and Redis grow under load, and the memory of a backlog in workers and Redis.
 
-Resident memory of all processes of a program; what they share counts once. First, 3,000 single readings a second: the
-load's last ten seconds beside its first ten, which come after a warm-up longer than Redis keeps what makes an append
-happen once. Then workers just started drain 100,000 entries of one reading each, and 500,000: their highest level.
-Last, a Redis just started, with the same settings, is filled with such entries, 100,000 after 100,000: its own count
-and what is resident. One that ever held more does not give all of it back.
+Resident memory of all processes of a program; shared pages count once. First, 3,000 single readings a second: the last
+ten seconds of the load beside its first ten, after a warm-up that is longer than Redis keeps tokens. Then fresh workers
+drain 100,000 entries of one reading each, and 500,000: the maximum. Last, a fresh Redis with the same settings is
+filled with such entries, 100,000 at a time: its own count and its resident memory. A Redis that had more before does
+not return all of it.
 """
 
 import time
@@ -24,10 +24,10 @@ from devstack import redis_server, server
 ENTRIES = 100_000
 STEPS, STEPS_QUICK = 5, 2
 RATE, CONNECTIONS = 3_000, 128
-# Redis keeps the token of an append for a minute, and takes its time to remove it.
+# Redis keeps the token of an append for a minute, and removes it some time later.
 WARM_UP_SECONDS = 100
 DRAIN_SECONDS = 120
-INTERVAL_SECONDS = 1.0  # a look makes the kernel count pages
+INTERVAL_SECONDS = 1.0  # each sample makes the kernel count pages
 DRAIN_INTERVAL_SECONDS = 0.25
 MIB = 2**20
 PROGRAMS = ("web", "worker", "redis")
@@ -51,7 +51,7 @@ def _under_load(bench: Bench) -> list[Value]:
         snapshots = _snapshots(bench, bench.seconds(30, 12), f"{RATE:,} readings a second")
     stack.wait_until_drained()
     third = len(snapshots) // 3
-    flat = None if bench.is_quick else Goal(most=1.1)  # a short warm-up ends within Redis's minute
+    flat = None if bench.is_quick else Goal(most=1.1)  # the short warm-up ends before tokens are removed
     values = []
     for name in PROGRAMS:
         levels = [snapshot[name] / MIB for snapshot in snapshots]
@@ -89,7 +89,7 @@ def _of_workers(bench: Bench, steps: int) -> list[Value]:
 
 
 def _peak(bench: Bench, entries: int) -> float:
-    """Bytes. All processes of the worker start with the drain, and stop after it."""
+    """In bytes. The worker runs only during the drain."""
     stack, levels = bench.stack, []
     stack.engine()
     with stack.redis() as client:
@@ -130,12 +130,12 @@ def _of_redis(bench: Bench, steps: int) -> list[Value]:
 
 
 def _slope(key: str, label: str, levels: list[float], note: str = "") -> Value:
-    """What a step adds."""
+    """The growth of a step."""
     return Value(key, label, (levels[-1] - levels[0]) / (len(levels) - 1), "MiB", None, levels, note)
 
 
 def resident(stack: Stack) -> dict[str, float]:
-    """Bytes of each program's processes, all told; a page that n of them share counts an n-th for each."""
+    """Bytes of all processes of each program; a page that n of them share counts an n-th for each."""
     levels = {}
     for name, members in stack.families().items():
         if name in PROGRAMS:

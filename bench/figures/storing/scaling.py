@@ -1,8 +1,8 @@
 """Scaling: two, four and eight shards, drained by one, two and four worker processes.
 
-Two million readings, in entries of 1,000, wait when the bell is rung for each shard. From then on nothing runs but the
-workers, which were up before. The figure is what they store a second, from the bell to the last commit. The tables are
-empty at first: compare the figures with each other. The note says what the limit is, and who computed how much.
+Two million readings, in entries of 1,000, are in the backlog when the doorbell rings for each shard. Only the workers
+run, which were started before. The figure is their rate from the ring to the last commit. The tables are empty at
+first, so compare these figures with each other only. The note has the limit, and the CPU of each program.
 """
 
 import os
@@ -18,7 +18,7 @@ from bench.watch import OTHERS, Usage, Watch, shares, usage
 
 READINGS, READINGS_QUICK = 2_000_000, 600_000
 SHARDS, PROCESSES = (2, 4, 8), (1, 2, 4)
-# Says when it rings: starting Python takes longer than a batch.
+# Prints the time of the ring: starting Python takes longer than a batch.
 RING = """
 import sys, time
 from workers.doorbell import ring
@@ -26,7 +26,7 @@ print(time.time())
 for shard in range(int(sys.argv[1])):
     ring(shard)"""
 DRAIN_SECONDS = 300
-# From this share of its core on a process, or the machine, is at its limit.
+# A process or machine at this share of its cores is at its limit.
 BUSY = 0.9
 
 
@@ -37,7 +37,7 @@ class Run:
     stored_per_second: float
     cpu: dict[str, float]  # share by program
     busiest: tuple[str, float]  # the busiest process: its program, its share
-    samples: list[tuple[float, int]]  # seconds since the bell, readings stored by then
+    samples: list[tuple[float, int]]  # seconds since the ring, readings stored by then
 
 
 def measure(bench: Bench) -> list[Value]:
@@ -62,7 +62,7 @@ def _drain(stack: Stack, minutes: backlog.Minutes, entries: int, shards: int, pr
     stack.engine("worker", STREAM_SHARDS=str(shards), WORKER_CONCURRENCY=str(processes))
     _ring(stack, shards)
     with stack.redis() as client:
-        # Bells that nobody needs: once they are gone, the workers are there.
+        # Once the workers have taken these tasks, they are ready.
         stack.wait_until(lambda: client.llen("drain") == 0, "the workers do not start")
         backlog.put(client, map(minutes.entry, range(entries)), shards)
     before = usage(stack)
@@ -77,13 +77,13 @@ def _drain(stack: Stack, minutes: backlog.Minutes, entries: int, shards: int, pr
 
 
 def _ring(stack: Stack, shards: int) -> float:
-    """When it rang, as `time.monotonic()`."""
+    """Rings for each shard; returns when, as `time.monotonic()`."""
     rang = float(stack.command([sys.executable, "-c", RING, str(shards)]))
     return time.monotonic() - (time.time() - rang)
 
 
 def _programs(before: Usage, after: Usage, seconds: float) -> dict[str, float]:
-    """Who computed how much, of what the drain took: all that these did between the two."""
+    """CPU of each program over the seconds of the drain."""
     return {name: (after.cpu[name] - before.cpu[name]) / seconds for name in ("worker", "postgres", "redis")} | {
         OTHERS: (after.cpu[OTHERS] - before.cpu[OTHERS]) / (after.at - before.at)
     }
@@ -96,7 +96,7 @@ def _busiest(before: Usage, after: Usage, seconds: float) -> tuple[str, float]:
 
 
 def limit(run: Run) -> str:
-    """What keeps it from going faster."""
+    """The resource that limits the rate."""
     name, busiest = run.busiest
     machine = sum(run.cpu.values()) / os.cpu_count()
     if machine >= BUSY:
