@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: all faults at random, over a loaded stack, for as long as is asked."""
+"""`python -m tests.chaos`: all faults at random, over a loaded stack, for a given time."""
 
 import random
 import signal
@@ -20,24 +20,24 @@ from tests.chaos.trials import FAULTS, Trial, inflict, recover, table_of
 PROGRESS_SECONDS = 10
 CALM_SECONDS = 3  # at most, between two faults
 BACKLOG_BOUND = 20_000  # entries
-FINAL_SETTLE_SECONDS = 180
+FINAL_STORE_SECONDS = 180
 
 
 @click.command(context_settings={"max_content_width": 100})
 @click.option("--minutes", default=10.0, show_default=True, help="How long faults are inflicted.")
 @click.option("--rate", default=4000, show_default=True, help="Readings a second that the devices try to send.")
 @click.option("--batch", default=120, show_default=True, help="Readings of an average batch; 4 of 10 are single.")
-@click.option("--seed", type=int, help="Repeats the order of faults of an earlier run. [default: made up, printed]")
+@click.option("--seed", type=int, help="Repeats the order of faults of an earlier run. [default: random, printed]")
 @click.option(
     "--only", multiple=True, type=click.Choice(sorted(FAULTS)), metavar="FAULT", help="Only this; repeatable."
 )
 @click.option("--list", "listed", is_flag=True, help="Shows the faults and ends.")
 def main(minutes: float, rate: int, batch: int, seed: int | None, only: tuple[str, ...], listed: bool) -> None:
-    """Proves that nothing accepted is lost or doubled, whatever dies.
+    """Prove that no accepted reading is lost or doubled, whatever crashes.
 
-    Starts a stack of its own (free ports, a folder in /tmp: nothing of yours is touched), lets devices post
-    numbered readings, inflicts faults at random, and at the end compares what was answered with what is stored,
-    reading by reading. Ends with status 1 where anything is lost, doubled or wrong.
+    Starts a stack of its own on free ports, in a folder of temporary files. Devices post numbered readings while faults
+    are inflicted at random. At the end the answers are compared with the database, reading by reading. Exit status 1
+    if anything is lost, doubled or wrong.
 
     \b
     Examples:
@@ -52,7 +52,7 @@ def main(minutes: float, rate: int, batch: int, seed: int | None, only: tuple[st
         return
     seed = random.randrange(10_000) if seed is None else seed
     click.echo(f"seed {seed}: to repeat it, --seed {seed}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stack is stopped, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops the stack as Ctrl-C does
     ledger = Ledger()
     with (
         Stack(STREAM_MAX_ENTRIES=str(BACKLOG_BOUND)) as stack,
@@ -62,7 +62,7 @@ def main(minutes: float, rate: int, batch: int, seed: int | None, only: tuple[st
         trials = run(ground, [FAULTS[name] for name in only or FAULTS], minutes * 60)
         click.echo("waiting until all is stored …")
         with fleet.paused():
-            found = audit(stack, ledger, settle_seconds=FINAL_SETTLE_SECONDS)
+            found = audit(stack, ledger, store_seconds=FINAL_STORE_SECONDS)
     console = Console(width=150)
     console.print(table_of(trials))
     show(found, console)
@@ -70,9 +70,9 @@ def main(minutes: float, rate: int, batch: int, seed: int | None, only: tuple[st
 
 
 def run(ground: Ground, faults: list[Fault], seconds: float) -> list[Trial]:
-    """One fault after the other, each once before any comes again, until the time is over."""
+    """One fault after the other until the time is over; each once before any is repeated."""
     over, now = Event(), ["start"]
-    Thread(target=_tell_progress, args=(ground, over, now), daemon=True).start()
+    Thread(target=_print_progress, args=(ground, over, now), daemon=True).start()
     trials: list[Trial] = []
     waiting: deque[Fault] = deque()
     until = time.monotonic() + seconds
@@ -91,7 +91,7 @@ def run(ground: Ground, faults: list[Fault], seconds: float) -> list[Trial]:
     return trials
 
 
-def _tell_progress(ground: Ground, over: Event, now: list[str]) -> None:
+def _print_progress(ground: Ground, over: Event, now: list[str]) -> None:
     started = time.monotonic()
     while not over.wait(PROGRESS_SECONDS):
         count = ground.ledger.total.readings

@@ -1,4 +1,4 @@
-"""Ledger against history, live rows, dead letters, receipts and positions, row by row."""
+"""Compares the ledger with history, live rows, dead letters, receipts and positions, row by row."""
 
 import random
 from dataclasses import asdict, dataclass, field
@@ -13,36 +13,36 @@ from tests.chaos import queries
 from tests.chaos.ledger import Ledger, Outcome
 from tests.chaos.stack import Stack
 
-RECEIPTS_ASKED = 200  # over HTTP
-SETTLE_SECONDS = 60
+RECEIPTS_CHECKED = 200  # over HTTP
+STORE_SECONDS = 60
 FINAL_STATES = ("stored", "dead-lettered", "partly-dead-lettered")
 
 
 @dataclass
 class Audit:
-    """All counts are of readings but where said otherwise. What is not in the first two lines must be 0."""
+    """Counts of readings, unless noted. Those after `dead_letters` must be 0."""
 
     sent: int = 0
     accepted: int = 0
     refused: int = 0
     unknown: int = 0
-    promised: int = 0  # accepted, with what was accepted twice under one key counted once
+    promised: int = 0  # accepted; repeats under one key count once
     stored: int = 0
     dead_letters: int = 0
     doubled: int = 0
     lost: int = 0
-    rows_wrong: int = 0  # never submitted, or not what was submitted
+    rows_wrong: int = 0  # never submitted, or with another content
     live_rows_wrong: int = 0
     receipts_wrong: int = 0
     positions_wrong: int = 0
     answers_wrong: int = 0  # not as documented
     diverged: int = 0  # shards with a noted divergence that no fault caused
     notes: list[str] = field(default_factory=list)
-    seconds_to_settle: float = 0.0
+    seconds_to_store: float = 0.0
 
     @property
     def faults(self) -> dict[str, int]:
-        told = (
+        informative = (
             "sent",
             "accepted",
             "refused",
@@ -51,19 +51,19 @@ class Audit:
             "stored",
             "dead_letters",
             "notes",
-            "seconds_to_settle",
+            "seconds_to_store",
         )
-        return {name: count for name, count in asdict(self).items() if name not in told and count}
+        return {name: count for name, count in asdict(self).items() if name not in informative and count}
 
 
 def assert_conserved(audit: Audit) -> None:
     assert not audit.faults, f"{audit.faults}\n" + "\n".join(audit.notes[:20])
 
 
-def audit(stack: Stack, ledger: Ledger, settle_seconds: float = SETTLE_SECONDS) -> Audit:
-    """Waits until the backlog is gone, then compares. Nothing may be submitted meanwhile."""
+def audit(stack: Stack, ledger: Ledger, store_seconds: float = STORE_SECONDS) -> Audit:
+    """Waits until the backlog is stored, then compares. Nothing may be submitted meanwhile."""
     found = Audit()
-    found.seconds_to_settle = stack.wait_until(lambda: is_settled(stack), settle_seconds, "has not settled")
+    found.seconds_to_store = stack.wait_until(lambda: is_drained(stack), store_seconds, "has not stored its backlog")
     total = ledger.total.readings
     found.sent = sum(total.values())
     found.accepted, found.refused, found.unknown = (
@@ -78,12 +78,12 @@ def audit(stack: Stack, ledger: Ledger, settle_seconds: float = SETTLE_SECONDS) 
         _compare_live(connection, found)
         _compare_receipts(connection, ledger, found)
         _compare_positions(connection, stack, ledger, found)
-    _ask_receipts(stack, ledger, found)
+    _check_receipts_over_http(stack, ledger, found)
     return found
 
 
-def is_settled(stack: Stack) -> bool:
-    """Every stream is empty, and knows that its position is stored."""
+def is_drained(stack: Stack) -> bool:
+    """Every stream is empty and has the stored id of its position."""
     try:
         return not stack.backlog() and all(
             stack.stream.stored_id(shard) == position for shard, position in stack.positions().items()
@@ -119,7 +119,7 @@ def _compare_rows(connection: psycopg.Connection, found: Audit) -> None:
     found.notes += [f"wrong row: {row} instead of {expected}" for row, expected in wrong]
     if found.doubled or found.lost:
         rows = connection.execute(queries.MISCOUNTED).fetchall()
-        found.notes += [f"reading {n} is there {t} times, not {low} to {high}" for n, low, high, t in rows]
+        found.notes += [f"reading {n} exists {t} times, not {low} to {high}" for n, low, high, t in rows]
 
 
 def _compare_live(connection: psycopg.Connection, found: Audit) -> None:
@@ -130,14 +130,14 @@ def _compare_live(connection: psycopg.Connection, found: Audit) -> None:
 
 
 def _compare_receipts(connection: psycopg.Connection, ledger: Ledger, found: Audit) -> None:
-    connection.execute(queries.HELD)
+    connection.execute(queries.BATCH_ENTRIES)
     missing = connection.execute(queries.RECEIPTS_MISSING).fetchall()
-    twice = connection.execute(queries.HELD_TWICE).fetchall()
+    twice = connection.execute(queries.ENTRIES_STORED_TWICE).fetchall()
     shared = connection.execute("select count(*) - count(distinct (shard, number)) from receipts").fetchone()[0]
-    torn = [each.receipts for each in ledger.submissions if each.key and len(each.receipts) > 1]
-    found.receipts_wrong += len(missing) + len(twice) + shared + len(torn)
+    several = [each.receipts for each in ledger.submissions if each.key and len(each.receipts) > 1]
+    found.receipts_wrong += len(missing) + len(twice) + shared + len(several)
     found.notes += [f"receipt {r} is in no batch" for r in missing] + [f"entry {r} is in two batches" for r in twice]
-    found.notes += [f"one key, several receipts: {receipts}" for receipts in torn]
+    found.notes += [f"one key, several receipts: {receipts}" for receipts in several]
     found.notes += [f"{shared} receipts were given for two submissions"] if shared else []
 
 
@@ -145,13 +145,13 @@ def _compare_positions(connection: psycopg.Connection, stack: Stack, ledger: Led
     positions = stack.positions()
     newest = connection.execute("select shard, max(number) from receipts group by shard").fetchall()
     notes = [
-        f"shard {shard} stands at {positions.get(shard)}, before the receipt {number >> 20}-{number & 1048575}"
+        f"shard {shard} is at {positions.get(shard)}, before the receipt {number >> 20}-{number & 1048575}"
         for shard, number in newest
         if shard != DIRECT_SHARD and (shard not in positions or positions[shard].number < number)
     ]
-    told, there = connection.execute(queries.BATCHES_TELL).fetchone()
-    if told != there:
-        notes.append(f"the batches tell of {told} readings, there are {there}")
+    recorded, existing = connection.execute(queries.BATCH_COUNTS).fetchone()
+    if recorded != existing:
+        notes.append(f"the batches have {recorded} readings, the tables {existing}")
     found.positions_wrong += len(notes)
     diverged = connection.execute(
         "select shard, diverged_at from ingest_positions where diverged_at is not null"
@@ -160,19 +160,19 @@ def _compare_positions(connection: psycopg.Connection, stack: Stack, ledger: Led
     found.notes += notes + [f"shard {shard}: divergence noted at {at}" for shard, at in diverged]
 
 
-def _ask_receipts(stack: Stack, ledger: Ledger, found: Audit) -> None:
+def _check_receipts_over_http(stack: Stack, ledger: Ledger, found: Audit) -> None:
     receipts = sorted(receipt for each in ledger.submissions for receipt in each.receipts)
-    for receipt in random.sample(receipts, min(RECEIPTS_ASKED, len(receipts))):
+    for receipt in random.sample(receipts, min(RECEIPTS_CHECKED, len(receipts))):
         state = stack.get(f"/v1/telemetry/receipts/{receipt}").get("state")
         if state not in FINAL_STATES:
             found.receipts_wrong += 1
-            found.notes.append(f"receipt {receipt} is answered {state}")
+            found.notes.append(f"the state of receipt {receipt} is {state}")
 
 
 def show(found: Audit, console: Console | None = None) -> None:
     table = Table("", "readings", title="audit")
     for name, count in asdict(found).items():
-        if name not in ("notes", "seconds_to_settle"):
+        if name not in ("notes", "seconds_to_store"):
             table.add_row(name.replace("_", " "), f"{count:,}", style="red" if name in found.faults else "")
     console = console or Console()
     console.print(table)

@@ -18,23 +18,23 @@ $$ begin raise exception 'could not extend file: No space left on device' using 
 
 @fault(recovers_in=40)
 def poison_in_ten_thousand(ground: Ground) -> None:
-    """one reading in 10,000 is refused by a check constraint, and replayed once that is gone"""
-    # Of the numbers of a few seconds there may be none: the remainder is one that is about to come.
+    """one reading in 10,000 is refused by a check constraint, and replayed once that is dropped"""
+    # Refuses the remainder of a number that is about to be sent: within a few seconds others may not occur.
     coming = ground.ledger.submissions[-1].last + 200
     with _refusing(ground, f"% 10000 <> {coming % 10000}"):
         ground.stack.wait_until(
-            lambda: ground.ledger.submissions[-1].last > coming + 500, QUIET_SECONDS, "took too few readings"
+            lambda: ground.ledger.submissions[-1].last > coming + 500, QUIET_SECONDS, "accepted too few readings"
         )
-        _settle(ground)
+        _wait_until_stored(ground)
     assert _replay(ground) >= 1
 
 
 @fault(recovers_in=40)
 def poison_in_most_of_a_batch(ground: Ground) -> None:
-    """60 % of the readings are refused by a check constraint, and replayed once that is gone"""
+    """60 % of the readings are refused by a check constraint, and replayed once that is dropped"""
     with _refusing(ground, "% 10 >= 6"):
         under_load(4)
-        _settle(ground)
+        _wait_until_stored(ground)
     assert _replay(ground) >= 100
 
 
@@ -57,7 +57,7 @@ def redis_flushed(ground: Ground) -> None:
     """FLUSHALL of a Redis whose entries were all stored"""
     _assert_no_false_alarm(ground)
     with ground.fleet.paused():
-        _settle(ground)
+        _wait_until_stored(ground)
         with ground.stack.redis() as redis:
             redis.flushall()
     _expect_divergence(ground)
@@ -65,13 +65,13 @@ def redis_flushed(ground: Ground) -> None:
 
 @fault(recovers_in=40)
 def redis_restored_from_older_file(ground: Ground) -> None:
-    """Redis is stopped and comes back on an older copy of its append-only file; all was stored before"""
+    """Redis is stopped and started on an older copy of its append-only file; all was stored before"""
     _assert_no_false_alarm(ground)
     data, copy = ground.stack.home / "redis", ground.stack.home / "redis.copy"
     shutil.copytree(data, copy)  # under load, with entries in it that are stored later
     under_load(3)
     with ground.fleet.paused():
-        _settle(ground)
+        _wait_until_stored(ground)
         ground.stack.supervisor.stopProcess("redis")
         shutil.rmtree(data)
         shutil.copytree(copy, data)
@@ -99,19 +99,19 @@ def _expect_divergence(ground: Ground) -> None:
         database.execute("update ingest_positions set diverged_at = null")
 
 
-def _settle(ground: Ground) -> None:
-    """Waits until what was accepted up to now is stored: then it can't be lost, or refused, any more."""
+def _wait_until_stored(ground: Ground) -> None:
+    """Waits until all readings accepted so far are stored: then they can no longer be lost or refused."""
     wanted = dict(ground.ledger.newest)
 
     def is_stored() -> bool:
         return all(position >= wanted.get(shard, position) for shard, position in ground.stack.positions().items())
 
-    ground.stack.wait_until(is_stored, QUIET_SECONDS, "has not stored what was accepted")
+    ground.stack.wait_until(is_stored, QUIET_SECONDS, "has not stored all accepted readings")
 
 
 @contextlib.contextmanager
 def _refusing(ground: Ground, condition: str) -> Iterator[None]:
-    """Inside, history takes only readings whose number fulfils the condition."""
+    """Within the block, history accepts only readings whose number fulfils the condition."""
     with ground.stack.database() as database:
         for history, column in HISTORIES.items():
             number = f"round({column} * 1000)::int8"
@@ -126,7 +126,7 @@ def _refusing(ground: Ground, condition: str) -> Iterator[None]:
 
 
 def _replay(ground: Ground) -> int:
-    """Brings all dead letters back; returns how many that were. A second replay at the same time finds none."""
+    """Replays all dead letters, twice at the same time; returns their number."""
     with ground.stack.database() as database:
         letters = database.execute("select count(*) from dead_letters where replayed_at is null").fetchone()[0]
     command = ("webapp.commands", "dead-letters", "replay", "--all")

@@ -1,4 +1,4 @@
-"""Devices: threads that submit numbered readings, and try again as devices do."""
+"""Devices: threads that submit numbered readings, and repeat requests as devices do."""
 
 import contextlib
 import random
@@ -20,12 +20,12 @@ PATHS = {
 }
 CONNECT_SECONDS, ANSWER_SECONDS = 2, 10
 PAUSE_SECONDS = 0.25  # before the next attempt
-IDLE_SECONDS = 45  # in which every device has ended what it was at
+IDLE_SECONDS = 45  # within which every device ends its submission
 MAX_BATCH = 500
 
 
 class Fleet:
-    """So many devices, which together submit about `rate` readings a second; batches hold `batch` on average."""
+    """Devices that together submit about `rate` readings a second, in batches of `batch` on average."""
 
     def __init__(self, url: str, ledger: Ledger, *, seed: int, rate: float, batch: int, devices: int = 8):
         self.ledger = ledger
@@ -38,7 +38,7 @@ class Fleet:
         self._idle = [threading.Event() for _ in range(devices)]
         self._threads = [
             threading.Thread(
-                target=self._live, args=(random.Random(f"{seed}-{i}"), idle), name=f"device-{i}", daemon=True
+                target=self._run, args=(random.Random(f"{seed}-{i}"), idle), name=f"device-{i}", daemon=True
             )
             for i, idle in enumerate(self._idle)
         ]
@@ -57,18 +57,18 @@ class Fleet:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Inside, nothing is submitted, and what was has ended: accepted, or given up."""
+        """Within the block nothing is submitted, and earlier submissions have ended: accepted or given up."""
         self._running.clear()
         try:
             for idle in self._idle:
-                assert idle.wait(IDLE_SECONDS), "a device could not end its submission: nothing is accepted any more"
+                assert idle.wait(IDLE_SECONDS), "a device could not end its submission: the stack accepts nothing"
             yield
         finally:
             self._running.set()
 
     @contextlib.contextmanager
     def hurrying(self) -> Iterator[None]:
-        """Inside, the devices submit single readings as fast as they can."""
+        """Within the block the devices submit single readings as fast as they can."""
         self._hurry.set()
         try:
             yield
@@ -77,11 +77,11 @@ class Fleet:
 
     # ── A device ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _live(self, rng: random.Random, idle: threading.Event) -> None:
+    def _run(self, rng: random.Random, idle: threading.Event) -> None:
         try:
             self._report(rng, idle)
         except Exception as error:
-            self.ledger.unexpected.append(f"a device died of {error!r}")
+            self.ledger.unexpected.append(f"a device failed: {error!r}")
             raise
         finally:
             idle.set()
@@ -97,7 +97,7 @@ class Fleet:
                 continue
             submission = self._open(rng)
             self._submit(rng, submission, connection)
-            # After an outage a device has something to catch up with, but not all of it.
+            # After an outage a device catches up with half a second at most.
             due = max(due + submission.count / self._rate, time.monotonic() - 0.5)
             if not self._hurry.is_set():
                 self._over.wait(max(0, min(5, due - time.monotonic())))
@@ -109,9 +109,9 @@ class Fleet:
         return self.ledger.open(rng.choice(["meter", "vehicle", "mixed"]), count, key)
 
     def _submit(self, rng: random.Random, submission: Submission, connection: Connection) -> None:
-        """Until it is accepted; but without a key every second device gives up when it gets no answer."""
+        """Repeats it until it is accepted. Without a key, half of the devices give up if there is no answer."""
         request = self._request(rng, submission)
-        repeats = 1 if submission.key and rng.random() < 0.1 else 0  # sends it once more, for nothing
+        repeats = 1 if submission.key and rng.random() < 0.1 else 0  # after it was accepted
         while not self._over.is_set():
             outcome = self._attempt(submission, request, connection)
             if outcome is Outcome.ACCEPTED:
@@ -143,12 +143,12 @@ class Fleet:
             outcome, seen = Outcome.UNKNOWN, str(error)
         else:
             (outcome, body), seen = _judge(answer, submission), str(answer.status)
-        self.ledger.enter(submission, outcome, seen, time.monotonic() - started, body)
+        self.ledger.record(submission, outcome, seen, time.monotonic() - started, body)
         return outcome
 
 
 def _judge(answer: Answer, submission: Submission) -> tuple[Outcome, dict]:
-    """The outcome, and the body where it matters."""
+    """The outcome, with the body if it was accepted or unexpected."""
     if answer.status in (429, 503):
         return Outcome.REFUSED, {}
     if answer.status == 504:

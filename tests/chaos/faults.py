@@ -1,6 +1,6 @@
-"""What a fault is given, and the list of all faults: each a function that returns when the fault is over.
+"""The type and the list of faults: each is a function that inflicts one and returns when it is over.
 
-While a fault is on, the devices go on. What comes after it, the recovery, is nobody's work but the stack's.
+The devices continue meanwhile. The stack must recover afterwards by itself.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tests.chaos.stack import Stack
 
 @dataclass
 class Ground:
-    """`is_long`: outages may take as long as the name of the fault says, not a short form of it."""
+    """The argument of a fault. `is_long`: outages have their full length instead of a short form."""
 
     stack: Stack
     fleet: Fleet
@@ -32,7 +32,7 @@ class Ground:
 class Fault:
     name: str
     inflict: Callable[[Ground], None]
-    recovers_in: float  # seconds from the end of the fault to the usual lag; generous, for a slow machine
+    recovers_in: float  # seconds from the end of the fault to the usual lag; for a slow machine
     what: str
 
 
@@ -50,7 +50,7 @@ def fault(recovers_in: float) -> Callable:
 
 @contextlib.contextmanager
 def frozen(processes: list[psutil.Process]) -> Iterator[None]:
-    """Inside, the processes stand still, the parents first: so that they do not start new ones."""
+    """Within the block the processes are suspended, parents first so that they do not start new ones."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGSTOP)
@@ -63,11 +63,11 @@ def frozen(processes: list[psutil.Process]) -> Iterator[None]:
 
 
 def kill(process: psutil.Process) -> None:
-    """kill -9, which a process that just ended by itself is spared."""
+    """kill -9; nothing if the process has just ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
 
 
 def under_load(seconds: float) -> None:
-    """The devices go on for so long: this much is meant to happen, it is no waiting for something."""
+    """Lets the devices continue for some seconds."""
     time.sleep(seconds)

@@ -17,13 +17,13 @@ STOP_SECONDS = 15
 
 
 class KeptWorker:
-    """A Celery worker outside of devstack, started again when it dies, as another machine's supervisor would."""
+    """A Celery worker outside of devstack, restarted when it ends, as another machine's supervisor would."""
 
     def __init__(self, environment: dict[str, str], log: Path):
         self._environment, self._log = environment, log
         self._stopping = threading.Event()
         self.process = self._start()
-        # The process is bound to the thread that starts it: this one stays for as long as there is something to keep.
+        # The process ends with the thread that starts it, so this thread lives as long as the worker is needed.
         self._keeper = threading.Thread(target=self._keep, name="second-worker", daemon=True)
         self._keeper.start()
 
@@ -46,7 +46,7 @@ class KeptWorker:
         return [parent, *parent.children(recursive=True)]
 
     def stop(self) -> None:
-        """Lets it end what it is at."""
+        """A warm shutdown."""
         self._stopping.set()
         self._keeper.join()
         signal_group(self.process.pid, signal.SIGCONT)

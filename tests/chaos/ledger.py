@@ -1,4 +1,4 @@
-"""Every submission and what each attempt was answered; what may be in the database follows from it."""
+"""Every submission and the outcomes of its attempts; from these follows what may be in the database."""
 
 import itertools
 import threading
@@ -13,14 +13,14 @@ from models.stream.entry_ids import EntryId, parse_receipt
 
 class Outcome(Enum):
     ACCEPTED = "accepted"  # 2xx: a promise
-    REFUSED = "refused"  # 503, 429, no connection: nothing was taken
-    UNKNOWN = "unknown"  # 504, no answer: taken once or not at all
-    UNEXPECTED = "unexpected"  # anything else is a fault of the service, whatever became of the readings
+    REFUSED = "refused"  # 503, 429, no connection: nothing was accepted
+    UNKNOWN = "unknown"  # 504, no answer: accepted once or not at all
+    UNEXPECTED = "unexpected"  # anything else is an error of the service
 
 
 @dataclass
 class Submission:
-    """The readings `first` … `last`, which one request brings, in one attempt or several."""
+    """The readings `first` … `last` of one request, sent in one attempt or several."""
 
     first: int
     last: int
@@ -36,7 +36,7 @@ class Submission:
 
     @property
     def at_least(self) -> int:
-        """How often each of its readings must be in the database."""
+        """How often each of its readings must be stored."""
         accepted = self.attempts[Outcome.ACCEPTED]
         return min(1, accepted) if self.key else accepted
 
@@ -49,7 +49,7 @@ class Submission:
 
 @dataclass
 class Tally:
-    """What clients saw, in attempts and in readings."""
+    """The outcomes that clients saw, in attempts and in readings."""
 
     attempts: Counter = field(default_factory=Counter)
     readings: Counter = field(default_factory=Counter)
@@ -80,8 +80,8 @@ class Ledger:
             self.submissions.append(made)
             return made
 
-    def enter(self, submission: Submission, outcome: Outcome, seen: str, seconds: float, answer: dict) -> None:
-        """Notes one attempt; `seen` is the status, or the failure of the connection."""
+    def record(self, submission: Submission, outcome: Outcome, seen: str, seconds: float, answer: dict) -> None:
+        """One attempt; `seen` is the status, or the failure of the connection."""
         with self._lock:
             submission.attempts[outcome] += 1
             for tally in (self.total, self.recent):
@@ -89,11 +89,11 @@ class Ledger:
                 tally.readings[outcome] += submission.count
                 tally.statuses[seen] += 1
             if outcome is Outcome.ACCEPTED:
-                self._enter_receipt(submission, answer, seconds)
+                self._record_receipt(submission, answer, seconds)
             if outcome is Outcome.UNEXPECTED:
                 self.unexpected.append(f"{seen} {answer}")
 
-    def _enter_receipt(self, submission: Submission, answer: dict, seconds: float) -> None:
+    def _record_receipt(self, submission: Submission, answer: dict, seconds: float) -> None:
         is_repeat = submission.attempts[Outcome.ACCEPTED] > 1
         submission.receipts.add(answer["receipt"])
         shard, entry_id = parse_receipt(answer["receipt"])
@@ -101,11 +101,11 @@ class Ledger:
         self.last_accepted_at = time.monotonic()
         for tally in (self.total, self.recent):
             tally.slowest_accepted = max(tally.slowest_accepted, seconds)
-            # A repeat under a key is told to be one. (The first 2xx may be, too: its answer got lost before.)
-            may_be_told, must_be_told = bool(submission.key), bool(submission.key) and is_repeat
-            tally.wrong_replays += not must_be_told <= answer["replayed"] <= may_be_told
+            # A repeat under a key is marked as a replay. The first 2xx may be one too, if an answer was lost before.
+            may_be_replay, must_be_replay = bool(submission.key), bool(submission.key) and is_repeat
+            tally.wrong_replays += not must_be_replay <= answer["replayed"] <= may_be_replay
 
-    def begin(self) -> None:
-        """What clients see is counted from here on in `recent`."""
+    def start_recent(self) -> None:
+        """Outcomes from now on are counted in `recent`."""
         with self._lock:
             self.recent = Tally()

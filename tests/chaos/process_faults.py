@@ -1,4 +1,4 @@
-"""Faults of our own processes: Celery workers, web workers, rival drains, doorbells, everything at once."""
+"""Faults of the engine's processes: Celery workers, web workers, rival drains, doorbells, all together."""
 
 import signal
 
@@ -10,7 +10,7 @@ from tests.chaos.faults import Ground, fault, frozen, kill, under_load
 KILLS = 5
 CHILD_SECONDS = 1.0  # between two kills
 RIVAL = "tests.chaos.rival_drain"
-RIVAL_SECONDS = 30  # by then a rival drain has had its turn
+RIVAL_SECONDS = 30  # within which a rival drain gets a shard
 
 
 @fault(recovers_in=30)
@@ -33,21 +33,21 @@ def celery_parents_killed(ground: Ground) -> None:
 
 @fault(recovers_in=30)
 def killed_between_commit_and_trim(ground: Ground) -> None:
-    """a drain that commits its batch and dies by kill -9 before it trims the stream, three times"""
+    """a drain that commits its batch and is killed (kill -9) before it trims the stream, three times"""
     for _ in range(3):
         assert ground.stack.run_beside(RIVAL, "die").wait(RIVAL_SECONDS) == -signal.SIGKILL
 
 
 @fault(recovers_in=30)
 def paused_between_commit_and_trim(ground: Ground) -> None:
-    """a drain that stands still between commit and trim, while others go on, and then trims what is long gone"""
+    """a drain that is suspended between commit and trim while others continue, and then trims what is trimmed"""
     rival = ground.stack.run_beside(RIVAL, "pause")
     process = psutil.Process(rival.pid)
     ground.stack.wait_until(lambda: process.status() == psutil.STATUS_STOPPED, RIVAL_SECONDS, "let no rival drain")
     before = ground.stack.positions()
     moved = lambda: all(position > before[shard] for shard, position in ground.stack.positions().items())  # noqa: E731
     for _ in range(2):
-        ground.stack.wait_until(moved, RIVAL_SECONDS, "did not drain on")
+        ground.stack.wait_until(moved, RIVAL_SECONDS, "did not continue to drain")
         before = ground.stack.positions()
     process.send_signal(signal.SIGCONT)
     assert rival.wait(RIVAL_SECONDS) == 0
@@ -76,14 +76,14 @@ def web_workers_killed(ground: Ground) -> None:
         return [each for each in ground.stack.family("web")[1:] if each.is_running()]
 
     for _ in range(3):
-        ground.stack.wait_until(web_workers, 20, "has no web worker")  # the ones killed come back after a while
+        ground.stack.wait_until(web_workers, 20, "has no web worker")  # killed ones are restarted after a while
         kill(ground.rng.choice(web_workers()))
         under_load(ground.rng.uniform(0, 2))
 
 
 @fault(recovers_in=30)
 def celery_worker_frozen(ground: Ground) -> None:
-    """a Celery worker, with all its children, stands still for 6 s (SIGSTOP), in the midst of whatever it does"""
+    """a Celery worker, with all its children, is suspended (SIGSTOP) for 6 s at any point"""
     workers = [ground.stack.second_worker.family, lambda: ground.stack.family("worker")]
     with frozen(ground.rng.choice(workers)()):
         under_load(6)
@@ -91,14 +91,14 @@ def celery_worker_frozen(ground: Ground) -> None:
 
 @fault(recovers_in=30)
 def web_worker_frozen(ground: Ground) -> None:
-    """a web worker stands still for longer than a client waits (12 s), in the short form for 4 s"""
+    """a web worker is suspended for longer than a client waits (12 s), in the short form for 4 s"""
     with frozen([ground.rng.choice(ground.stack.family("web")[1:])]):
         under_load(12 if ground.is_long else 4)
 
 
 @fault(recovers_in=30)
 def beat_killed(ground: Ground) -> None:
-    """kill -9 of beat, whose sweep rings for what no doorbell rang for"""
+    """kill -9 of beat, whose sweep rings for backlogs without a doorbell"""
     kill(psutil.Process(ground.stack.pid("beat")))
 
 

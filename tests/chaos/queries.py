@@ -1,8 +1,8 @@
-"""The audit's questions to Postgres, over temporary tables: `ledger`, `expected`, `stored`, `receipts`, `held`."""
+"""The audit's queries, on temporary tables: `ledger`, `expected`, `stored`, `receipts`, `batch_entries`."""
 
 from tests.chaos.readings import DEVICES, LATE_SECONDS
 
-# What must be in the database: a row for each number of the temporary table `ledger`, with how often it may be there.
+# The readings that must be stored: a row for each number in `ledger`, with how often it may exist.
 EXPECTED = f"""
 create temp table expected on commit drop as
 select n, at_least, at_most, is_meter,
@@ -14,7 +14,7 @@ from (select n, at, at_least, at_most, kind = 'meter' or (kind = 'mixed' and n %
       from ledger cross join lateral generate_series(first, last) as n) as submitted
 """
 
-# What is there: history, and the dead letters that were not brought back.
+# The readings that are stored: history, and the dead letters that were not replayed.
 STORED = """
 create temp table stored on commit drop as
 select round(kwh_consumed_ac * 1000)::int8 as n, true as is_meter, meter_id as device, recorded_at,
@@ -78,11 +78,16 @@ LIVE_WRONG = (
     _SOC,
 )
 
-HELD = "create temp table held on commit drop as select shard, unnest(entries) as number from ingest_batches"
+BATCH_ENTRIES = (
+    "create temp table batch_entries on commit drop as select shard, unnest(entries) as number from ingest_batches"
+)
 RECEIPTS_MISSING = """
-select shard, number >> 20, number & 1048575 from receipts left join held using (shard, number) where held.shard is null
+select shard, number >> 20, number & 1048575 from receipts left join batch_entries using (shard, number)
+where batch_entries.shard is null
 """
-HELD_TWICE = "select shard, number >> 20, number & 1048575 from held group by shard, number having count(*) > 1"
-BATCHES_TELL = """
+ENTRIES_STORED_TWICE = (
+    "select shard, number >> 20, number & 1048575 from batch_entries group by shard, number having count(*) > 1"
+)
+BATCH_COUNTS = """
 select (select coalesce(sum(readings + dead_letters), 0) from ingest_batches), (select count(*) from stored)
 """

@@ -1,4 +1,4 @@
-"""Faults of Redis and Postgres: killed, frozen, away, full."""
+"""Faults of Redis and Postgres: killed, frozen, stopped, full."""
 
 import signal
 
@@ -6,18 +6,18 @@ import psutil
 
 from tests.chaos.faults import Ground, fault, frozen, kill, under_load
 
-FULL_SECONDS = 60  # by then the backlog has reached its bound
+FULL_SECONDS = 60  # within which the backlog reaches its bound
 
 
 @fault(recovers_in=40)
 def redis_killed(ground: Ground) -> None:
-    """kill -9 of Redis; it comes back on its append-only file"""
+    """kill -9 of Redis, which restarts from its append-only file"""
     kill(psutil.Process(ground.stack.pid("redis")))
 
 
 @fault(recovers_in=60)
 def redis_killed_three_times(ground: Ground) -> None:
-    """kill -9 of Redis as soon as it is back, three times"""
+    """kill -9 of Redis as soon as it runs again, three times"""
     killed = 0
     for _ in range(3):
         killed = ground.stack.pid("redis", other_than=killed)
@@ -26,14 +26,14 @@ def redis_killed_three_times(ground: Ground) -> None:
 
 @fault(recovers_in=40)
 def redis_frozen(ground: Ground) -> None:
-    """Redis stands still for 7 s (SIGSTOP)"""
+    """Redis is suspended (SIGSTOP) for 7 s"""
     with frozen(ground.stack.family("redis")):
         under_load(7)
 
 
 @fault(recovers_in=40)
 def redis_stutters(ground: Ground) -> None:
-    """Redis stands still four times, each about as long as the web waits for it"""
+    """Redis is suspended four times, each about as long as the web waits for it"""
     for _ in range(4):
         with frozen(ground.stack.family("redis")):
             under_load(ground.rng.uniform(0.5, 2.5))
@@ -74,20 +74,20 @@ def redis_out_of_memory(ground: Ground) -> None:
 
 @fault(recovers_in=60)
 def postgres_shut_down_at_once(ground: Ground) -> None:
-    """immediate shutdown of Postgres (SIGQUIT); it comes back by crash recovery"""
+    """immediate shutdown of Postgres (SIGQUIT), which restarts with crash recovery"""
     psutil.Process(ground.stack.pid("postgres")).send_signal(signal.SIGQUIT)
 
 
 @fault(recovers_in=60)
 def postgres_backend_killed(ground: Ground) -> None:
-    """kill -9 of one Postgres backend, at which Postgres ends all connections and recovers"""
+    """kill -9 of one Postgres backend, after which Postgres ends all connections and recovers"""
     backends = ground.stack.family("postgres")[1:]
     kill(next((each for each in backends if "energy-worker" in " ".join(each.cmdline())), backends[-1]))
 
 
 @fault(recovers_in=60)
 def postgres_frozen(ground: Ground) -> None:
-    """Postgres and all its backends stand still for 20 s (SIGSTOP)"""
+    """Postgres and all its backends are suspended (SIGSTOP) for 20 s"""
     with frozen(ground.stack.family("postgres")):
         under_load(20 if ground.is_long else 12)
 
@@ -102,9 +102,9 @@ def postgres_out(ground: Ground) -> None:
 
 @fault(recovers_in=60)
 def backlog_full(ground: Ground) -> None:
-    """all drains stand still until the backlog is at its bound and devices are refused"""
+    """all drains are suspended until the backlog is at its bound and devices are refused"""
     ledger = ground.ledger
     workers = [*ground.stack.family("worker"), *ground.stack.second_worker.family()]
     refused = lambda: ledger.recent.statuses["503"] >= 5  # noqa: E731
     with frozen(workers), ground.fleet.hurrying():
-        ground.stack.wait_until(refused, FULL_SECONDS, "did not refuse anything, with no drain at work,")
+        ground.stack.wait_until(refused, FULL_SECONDS, "refused nothing, without a drain,")

@@ -30,14 +30,14 @@ from tests.chaos.kept_worker import ROOT, KeptWorker
 
 START_SECONDS = 60
 STOP_SECONDS = 40
-OURS = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "WEB_HOST", "STREAM_SHARDS", "INGEST_FALLBACK")
+OWN_SETTINGS = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "WEB_HOST", "STREAM_SHARDS", "INGEST_FALLBACK")
 
 
 class Stack:
-    """Running while entered. What dies in it is started again by devstack; nobody else has a hand on it."""
+    """A context manager. devstack restarts what crashes in it; the tests don't."""
 
     def __init__(self, **variables: str):
-        # Not in pytest's folder: for root that is closed to the user that Postgres then runs as.
+        # Not in pytest's folder: Postgres, which runs as another user if this is root, cannot enter it.
         self.home = Path(tempfile.mkdtemp(prefix="energy-chaos-"))
         self.home.chmod(0o755)
         self.variables = variables
@@ -59,7 +59,7 @@ class Stack:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def start(self) -> None:
-        inherited = {name: value for name, value in os.environ.items() if name not in OURS}
+        inherited = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
         settings = {"SIMULATE": "0", "WEB_WORKERS": "2", "WORKER_CONCURRENCY": "2", "LOG_LEVEL": "WARNING"}
         place = {"ENERGY_HOME": str(self.home), "PORT": self.url.rsplit(":", 1)[1]}
         self.process = self._spawn(["devstack"], inherited | settings | place | self.variables, signal.SIGTERM)
@@ -73,7 +73,7 @@ class Stack:
         self.second_worker = KeptWorker(self.worker_environment, self.home / "log/second.log")
 
     def run_beside(self, *module_and_arguments: str) -> subprocess.Popen:
-        """`python -m …` with a worker's environment; ended with the stack at the latest."""
+        """`python -m …` with a worker's environment; ends with the stack at the latest."""
         self._guests.append(self._spawn([*module_and_arguments], self.worker_environment, signal.SIGKILL))
         return self._guests[-1]
 
@@ -90,7 +90,7 @@ class Stack:
             )
 
     def stop(self) -> None:
-        """A warm shutdown of everything, as by Ctrl-C; and an end of whatever outlives it."""
+        """A warm shutdown of everything, as by Ctrl-C; then SIGKILL for processes that remain."""
         members = [self.process, *self.processes()] if self.process.poll() is None else []
         for member in members[1:]:
             _signal(member, signal.SIGCONT)
@@ -114,7 +114,7 @@ class Stack:
         return xmlrpc.client.ServerProxy("http://localhost", transport).supervisor
 
     def pid(self, program: str, *, other_than: int = 0) -> int:
-        """The program's process, once it runs; for one that was just killed, the next one."""
+        """The id of the program's process, once it runs; another one than the one that was killed."""
         running = []
 
         def runs() -> bool:
@@ -135,7 +135,7 @@ class Stack:
     def processes(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    # ── Looking at it ────────────────────────────────────────────────────────────────────────────────────────
+    # ── Its state ────────────────────────────────────────────────────────────────────────────────────────────
 
     def health(self) -> tuple[bool, dict]:
         """Whether it is ready, and each check."""
@@ -157,7 +157,7 @@ class Stack:
         return redis.Redis.from_url(self.env["REDIS_URL"], socket_timeout=5)
 
     def backlog(self) -> int:
-        """Entries not yet stored; a great many where Redis does not tell."""
+        """Entries not yet stored; a million if Redis is unavailable."""
         try:
             return sum(self.stream.backlog(shard) for shard in self.stream.known_shards())
         except redis.RedisError:
@@ -168,7 +168,7 @@ class Stack:
             return {each.shard: parse_entry_id(each.entry_id) for each in list_positions(connection)}
 
     def draining_workers(self, seconds: float) -> int:
-        """How many of the two Celery workers asked Postgres for something within so many seconds."""
+        """How many of the two Celery workers ran a statement within the last `seconds`."""
         with self.database() as connection:
             ports = connection.execute(
                 """select client_port from pg_stat_activity
@@ -180,7 +180,7 @@ class Stack:
         return sum(any(port in busy for process in family for port in _ports(process)) for family in families)
 
     def wait_until(self, holds: Callable[[], object], seconds: float, otherwise: str) -> float:
-        """Returns after how many seconds it held."""
+        """Returns the seconds that it took."""
         started = time.monotonic()
         while not holds():
             assert time.monotonic() < started + seconds, f"the stack {otherwise} after {seconds} s"

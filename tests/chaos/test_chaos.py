@@ -1,4 +1,4 @@
-"""Nothing accepted is ever lost or doubled, whatever dies: each fault once, under light load, on one stack."""
+"""No accepted reading is lost or doubled, whatever crashes: each fault once, under light load, on one stack."""
 
 import random
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from tests.chaos.trials import FAULTS, Trial, inflict_and_audit, table_of
 SEED = 3
 READINGS_A_SECOND = 400
 READINGS_A_BATCH = 10
-BACKLOG_BOUND = 5_000  # entries: what the devices can fill in some seconds
+BACKLOG_BOUND = 5_000  # entries; the devices reach it within seconds
 
-# These come last, in a stack that writes into Postgres while Redis is away.
+# These come last, in a stack that writes into Postgres while Redis is unavailable.
 WITH_FALLBACK = ["redis_killed", "redis_killed_three_times", "redis_frozen"]
 FIRST = [name for name in FAULTS if name != "warm_restart_of_everything"]
 
@@ -36,7 +36,7 @@ def ground() -> Iterator[Ground]:
 
 @pytest.fixture(scope="module")
 def trials(request: pytest.FixtureRequest) -> Iterator[list[Trial]]:
-    """The trials made; shown at the end, for the table of docs/guarantees.md."""
+    """All trials, printed at the end for the table of docs/guarantees.md."""
     made: list[Trial] = []
     yield made
     with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():

@@ -1,4 +1,4 @@
-"""Rows that Postgres refuses cost their own way into the dead letters, and the others next to nothing."""
+"""Rows that Postgres refuses cost time of their own, and the others hardly any."""
 
 import time
 from collections.abc import Iterator
@@ -27,19 +27,19 @@ def _refused_voltage(database) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_refused_voltage")
 def test_one_poison_row_in_ten_thousand_costs_less_than_a_fifth_of_the_drain_rate(resources, database):
-    # In seconds of processor, ours and Postgres's, and the best of some: what else the machine does counts little.
+    # CPU seconds of this process and of Postgres, and the best of some: other programs then count little.
     costs: dict[bool, list[float]] = {False: [], True: []}
     for poisoned in (False, True, True, False) * (ROUNDS // 2):
         costs[poisoned].append(_drain(resources, database, poisoned=poisoned))
     clean, poisoned = min(costs[False]), min(costs[True])
     letters = database.execute("select count(*), count(distinct (entry_id, row)) from dead_letters").fetchone()
     assert letters == (ROUNDS * READINGS // GOOD_IN_A_POISON,) * 2
-    print(f"{READINGS / clean:,.0f} readings a processor second without poison, {READINGS / poisoned:,.0f} with")
+    print(f"{READINGS / clean:,.0f} readings a CPU second without poison, {READINGS / poisoned:,.0f} with")
     assert clean / poisoned > 0.8
 
 
 def _drain(resources, database, *, poisoned: bool) -> float:
-    """The seconds of processor that the drain of one shard takes for so many readings."""
+    """CPU seconds of a drain of READINGS readings in one shard."""
     now = int(time.time() * 1_000_000)
     for first in range(0, READINGS, READINGS_AN_ENTRY):
         numbers = range(first, first + READINGS_AN_ENTRY)
@@ -49,13 +49,13 @@ def _drain(resources, database, *, poisoned: bool) -> float:
             for n, bad in zip(numbers, is_poison, strict=True)
         ]
         resources.stream.append(encode_entry(Entry(readings, [])), OWNER)
-    shard, before = resources.stream.shard_of(OWNER), _processor_seconds(database)
+    shard, before = resources.stream.shard_of(OWNER), _cpu_seconds(database)
     while resources.stream.backlog(shard):
         drain_batch(resources, shard)
-    return _processor_seconds(database) - before
+    return _cpu_seconds(database) - before
 
 
-def _processor_seconds(database) -> float:
+def _cpu_seconds(database) -> float:
     """Of this process, and of the Postgres processes that serve its pool."""
     backends = database.execute("select pid from pg_stat_activity where application_name = 'energy-worker'").fetchall()
     times = [psutil.Process(pid).cpu_times() for (pid,) in backends]

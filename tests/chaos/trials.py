@@ -28,15 +28,15 @@ class Trial:
 
 
 def inflict(ground: Ground, fault: Fault) -> Trial:
-    """The fault and the recovery, under load. Fails where the recovery takes longer than the fault's bound."""
-    ground.ledger.begin()
+    """The fault and the recovery, under load. Fails if the recovery takes longer than the fault's bound."""
+    ground.ledger.start_recent()
     fault.inflict(ground)
     recovered_in = recover(ground, fault.recovers_in)
     return Trial(fault, recovered_in, ground.ledger.recent)
 
 
 def recover(ground: Ground, seconds: float) -> float:
-    """Waits for the usual state, with no hand on it: readings accepted, stored at once, by both workers.
+    """Waits for the usual state: readings are accepted, and both workers store them at once.
 
     Returns the seconds until that began to last.
     """
