@@ -1,5 +1,5 @@
-"""Celery's settings. The broker carries only ticks, which may be lost or doubled without harm: readings travel
-in the telemetry stream, and the sweep rings again for what was missed."""
+"""Celery's settings. The broker carries only ticks, which may be lost or doubled without harm: readings are in the
+telemetry stream, and the sweep rings again for a lost tick."""
 
 from models.settings import SettingsError, load_settings
 
@@ -10,15 +10,15 @@ except SettingsError as error:
 
 broker_url = _settings.celery_broker_url
 broker_connection_retry_on_startup = True
-broker_connection_max_retries = None  # for ever: a worker outlives its broker
+broker_connection_max_retries = None  # without end: a worker outlives its broker
 broker_transport_options = {
     "visibility_timeout": 300,  # seconds; far above the longest task
-    # kombu waits for ever by default: a web request must not.
+    # kombu waits without end by default: a web request must not.
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
     "health_check_interval": 10,
-    # Tries once more after 0.1 s when a bell finds the broker away, not for 6 s: the sweep rings again.
+    # One more attempt after 0.1 s if the broker is unavailable, and not for 6 s: the sweep rings again.
     "max_retries": 1,
     "interval_start": 0.1,
     "interval_step": 0,
@@ -36,7 +36,7 @@ worker_send_task_events = False
 enable_utc = True
 timezone = "UTC"
 
-# Ticks of the clock must not queue up behind drains, nor for ever where no worker runs.
+# Periodic tasks must not wait behind drains. They expire, so that they do not pile up while no worker runs.
 task_default_queue = "drain"
 task_routes = {
     "workers.maintenance.*": {"queue": "maintenance"},
@@ -56,5 +56,9 @@ beat_schedule = {
     "rollups": {"task": "workers.rollups.roll_up", "schedule": 15.0, "options": {"expires": 15}},
     "alerts": {"task": "workers.alerts.evaluate", "schedule": 60.0, "options": {"expires": 60}},
     "webhook": {"task": "workers.webhooks.deliver", "schedule": 10.0, "options": {"expires": 10}},
-    "forget": {"task": "workers.maintenance.forget", "schedule": 3600.0, "options": {"expires": 3600}},
+    "delete-expired": {
+        "task": "workers.maintenance.delete_expired",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
 }

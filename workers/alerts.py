@@ -2,15 +2,12 @@
 
 from datetime import UTC, datetime
 
-import psycopg
-import redis
 import structlog
-from psycopg_pool import PoolTimeout
 
 from models.alerts.evaluation import evaluate_alerts
 from models.readings import to_datetime
 from models.resources import Resources
-from workers.app import app, current_resources
+from workers.app import app, current_resources, tolerate_outage
 
 log = structlog.get_logger()
 
@@ -19,16 +16,13 @@ log = structlog.get_logger()
 def evaluate() -> None:
     """Opens and resolves alerts. workers/webhooks.py sends the deliveries."""
     resources = current_resources()
-    try:
+    with tolerate_outage("alerts_not_evaluated"):
         stored_until = _stored_until(resources)
         with resources.database.connection() as connection:
             changes = evaluate_alerts(connection, resources.settings, stored_until=stored_until)
-    except (redis.RedisError, psycopg.Error, PoolTimeout) as error:
-        log.warning("alerts_not_evaluated", error=type(error).__name__, reason=str(error).strip())
-        return
-    for kind, count in changes.items():
-        if count.opened or count.resolved:
-            log.info("alerts_changed", kind=kind, **count._asdict())
+        for kind, count in changes.items():
+            if count.opened or count.resolved:
+                log.info("alerts_changed", kind=kind, **count._asdict())
 
 
 def _stored_until(resources: Resources) -> datetime:

@@ -1,16 +1,23 @@
-"""The Celery application, the resources of each worker process, and its heartbeats."""
+"""The Celery application, and the resources and heartbeats of its processes."""
 
+import gc
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from typing import Any
 
+import psycopg
 import redis
+import structlog
 from celery import Celery, signals
 
 from models.observability.heartbeats import BEAT, WORKER, Heartbeats, open_heartbeats
 from models.observability.logs import configure_logs
 from models.resources import Resources, connect_worker
 from models.settings import load_settings
+
+log = structlog.get_logger()
 
 app = Celery(
     "workers", include=["workers.drain", "workers.maintenance", "workers.alerts", "workers.webhooks", "workers.rollups"]
@@ -21,36 +28,51 @@ _resources: Resources | None = None
 
 
 def current_resources() -> Resources:
-    """The resources of this process, opened at the first use and therefore after the fork."""
+    """This process's resources, opened at the first use: after the fork, or in a worker that does not fork."""
     global _resources
     if _resources is None:
+        # What the imports left is never garbage; without this, each full collection during a batch would scan it.
+        gc.collect()
+        gc.freeze()
         _resources = connect_worker(load_settings())
     return _resources
 
 
+@contextmanager
+def tolerate_outage(event: str) -> Iterator[None]:
+    """Logs an error of Redis or Postgres as `event` and swallows it: beat starts the task again."""
+    try:
+        yield
+    except (redis.RedisError, psycopg.Error) as error:
+        log.warning(event, error=type(error).__name__, reason=str(error).strip())
+
+
+# ── Heartbeats ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
 @cache
 def _heartbeats() -> Heartbeats:
-    return open_heartbeats(load_settings())  # usable after a fork
+    return open_heartbeats(load_settings())  # survives a fork
 
 
-def record_heartbeat(process: str) -> None:
-    """Records a heartbeat; does nothing while Redis is unavailable."""
+def record_heartbeat(name: str) -> None:
+    """Does nothing if Redis is unavailable."""
     with suppress(redis.RedisError):
-        _heartbeats().record(process)
+        _heartbeats().record(name)
 
 
 @signals.after_task_publish.connect(sender="workers.maintenance.sweep")
-def _note_beat(**_) -> None:
-    record_heartbeat(BEAT)  # only beat publishes sweeps
+def _record_beat(**_: Any) -> None:
+    record_heartbeat(BEAT)  # only beat publishes this task
 
 
 @signals.heartbeat_sent.connect
-def _note_worker(sender, **_) -> None:
-    record_heartbeat(_worker(sender.eventer.hostname))  # the main process, connected to the broker
+def _record_worker(sender: Any, **_: Any) -> None:
+    record_heartbeat(_worker(sender.eventer.hostname))  # of the main process, connected to the broker
 
 
 @signals.worker_shutdown.connect
-def _forget_worker(sender, **_) -> None:
+def _remove_worker(sender: Any, **_: Any) -> None:
     with suppress(redis.RedisError):
         _heartbeats().remove(_worker(sender.hostname))
 
@@ -59,18 +81,21 @@ def _worker(node: str) -> str:
     return f"{WORKER}{node}/{os.getpid()}"
 
 
+# ── Processes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 @signals.setup_logging.connect
-def _configure_logs(**_) -> None:
+def _configure_logs(**_: Any) -> None:
     configure_logs(load_settings())
 
 
 @signals.worker_process_init.connect
-def _open(**_) -> None:
+def _open(**_: Any) -> None:
     current_resources()
 
 
 @signals.worker_process_shutdown.connect
-def _close(**_) -> None:
+def _close(**_: Any) -> None:
     global _resources
     if _resources is not None:
         _resources.close()

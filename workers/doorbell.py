@@ -1,4 +1,4 @@
-"""The doorbell: starts a drain of a shard that has a backlog."""
+"""The doorbell: starts a drain of a shard that has entries."""
 
 import redis
 import structlog
@@ -10,8 +10,8 @@ log = structlog.get_logger()
 
 
 def ring(shard: int) -> None:
-    """Rings once, without retries. If the broker is unavailable the sweep rings within a second."""
+    """Rings once and does not wait. A bell that can't be rung costs a second: the sweep rings again."""
     try:
         app.send_task("workers.drain.drain", [shard], retry=False)
-    except (OperationalError, redis.RedisError) as error:  # broker unavailable or out of memory
+    except (OperationalError, redis.RedisError) as error:  # the broker is unavailable, or out of memory
         log.warning("bell_not_rung", shard=shard, reason=str(error))

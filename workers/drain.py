@@ -14,7 +14,6 @@ from typing import NamedTuple
 import psycopg
 import redis
 import structlog
-from psycopg_pool import PoolTimeout
 
 from models.database import is_transient
 from models.observability.metrics import step
@@ -59,7 +58,7 @@ def drain(shard: int) -> None:
                 linger(resources, shard)
             if drain_batch(resources, shard) is None:
                 return
-    except (redis.RedisError, psycopg.Error, MostlyRefused, PoolTimeout) as error:
+    except (redis.RedisError, psycopg.Error, MostlyRefused) as error:
         # The entries stay in the stream and the sweep rings again.
         count_failure(error)
         log.warning("drain_failed", shard=shard, error=type(error).__name__, reason=str(error).strip())

@@ -1,19 +1,16 @@
-"""Periodic tasks that beat starts. A run that is repeated, late or left out does no harm."""
+"""Periodic tasks that keep the engine in order. A run that is repeated, late or left out does no harm."""
 
 from datetime import UTC, datetime, timedelta
 
-import psycopg
-import redis
 import structlog
-from psycopg_pool import PoolTimeout
 
 from models.alerts.deliveries import delete_old_deliveries
 from models.observability.heartbeats import SWEEP
 from models.settings import DIRECT_SHARD, MAX_SHARDS
 from models.storage import partitions
 from models.storage.divergence import list_diverged_shards
-from models.storage.positions import forget_batches
-from workers.app import app, current_resources, record_heartbeat
+from models.storage.positions import delete_batches
+from workers.app import app, current_resources, record_heartbeat, tolerate_outage
 from workers.doorbell import ring
 from workers.drain import drain_batch
 
@@ -22,49 +19,46 @@ log = structlog.get_logger()
 
 @app.task(name="workers.maintenance.sweep")
 def sweep() -> None:
-    """Rings for every shard with a backlog, so that a lost bell costs at most a second.
+    """Rings for every shard with a backlog, so that a lost bell costs a second and never data.
 
-    Also for shards above STREAM_SHARDS, from before it was lowered. A diverged stream without a backlog is repaired
-    here; otherwise its drain does that.
+    Shards above STREAM_SHARDS that still have entries are included: the setting may be lowered. A diverged stream
+    without a backlog is repaired here, since no drain would start for it.
     """
     resources = current_resources()
-    idle = []
+    idle = set()
     record_heartbeat(SWEEP)
-    try:
+    with tolerate_outage("sweep_failed"):
         for shard in resources.stream.known_shards():
             if resources.stream.backlog(shard):
                 ring(shard)
             else:
-                idle.append(shard)
+                idle.add(shard)
         with resources.database.connection() as connection:
             diverged = list_diverged_shards(connection, resources.stream)
-        for shard in set(idle) & set(diverged):
+        for shard in idle.intersection(diverged):
             drain_batch(resources, shard)
-    except (redis.RedisError, psycopg.Error, PoolTimeout) as error:
-        log.warning("sweep_failed", error=type(error).__name__, reason=str(error).strip())
 
 
 @app.task(name="workers.maintenance.ensure_partitions")
 def ensure_partitions() -> None:
-    """Creates the partitions of the days ahead and drops those beyond the retention, if one is set."""
+    """Creates the days ahead, and drops the days past the retention if one is set."""
     resources = current_resources()
+    settings = resources.settings
+    dropped: list[str] = []
     with resources.database.connection() as connection:
-        created = partitions.ensure_partitions(connection, days_ahead=resources.settings.partition_days_ahead)
-        dropped = (
-            partitions.drop_expired(connection, keep_days=resources.settings.retention_days)
-            if resources.settings.retention_days
-            else []
-        )
+        created = partitions.ensure_partitions(connection, days_ahead=settings.partition_days_ahead)
+        if settings.retention_days:
+            dropped = partitions.drop_expired(connection, keep_days=settings.retention_days)
     if created or dropped:
         log.info("partitions_changed", created=created, dropped=dropped)
 
 
-@app.task(name="workers.maintenance.forget")
-def forget() -> None:
-    """Deletes batches whose receipts have expired, and old webhook deliveries."""
+@app.task(name="workers.maintenance.delete_expired")
+def delete_expired() -> None:
+    """Deletes the records of batches whose receipts have expired, and old deliveries of the webhook."""
     resources = current_resources()
     before = datetime.now(UTC) - timedelta(days=resources.settings.receipt_retention_days)
     with resources.database.connection() as connection:
         for shard in [*range(MAX_SHARDS), DIRECT_SHARD]:
-            forget_batches(connection, shard, before)
+            delete_batches(connection, shard, before)
         delete_old_deliveries(connection)

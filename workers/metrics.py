@@ -26,7 +26,7 @@ FAILURES = ("redis", "pool", "connection", "transient", "mostly_refused", "postg
 
 BATCH_SECONDS = Histogram(
     "energy_batch_seconds",
-    "Time from taking the shard to the end of the trim of a non-empty batch, in seconds",
+    "Time from locking the shard to the end of the trim of a non-empty batch, in seconds",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 DRAIN_FAILURES = Counter("energy_drain_failures_total", "Batches that could not be stored, by cause", ["reason"])
@@ -38,7 +38,7 @@ WEBHOOK_ATTEMPTS = Counter(
 
 make_series(DRAIN_FAILURES, *FAILURES)
 make_series(WEBHOOK_ATTEMPTS, "delivered", "refused", "unreachable")
-make_series(TASK_FAILURES, "drain", "sweep", "ensure_partitions", "forget", "evaluate", "deliver", "roll_up")
+make_series(TASK_FAILURES, "drain", "sweep", "ensure_partitions", "delete_expired", "evaluate", "deliver", "roll_up")
 
 _server: WSGIServer | None = None
 

@@ -14,13 +14,12 @@ import psycopg
 import structlog
 import urllib3
 from celery.exceptions import SoftTimeLimitExceeded
-from psycopg_pool import PoolTimeout
 
 from models.alerts.deliveries import Delivery, claim_delivery, record_failure, record_success
 from models.locks import Lock, try_lock
 from models.settings import Settings
 from models.version import VERSION
-from workers.app import app, current_resources
+from workers.app import app, current_resources, tolerate_outage
 from workers.metrics import count_delivery
 
 log = structlog.get_logger()
@@ -46,18 +45,16 @@ def deliver() -> None:
     if not resources.settings.alert_webhook_url:
         return
     give_up_at = time.monotonic() + TASK_SECONDS
-    try:
-        # A transaction of its own holds the lock, so that the other connection commits each step at once.
-        with (
-            resources.database.connection() as guard,
-            guard.transaction(),
-            resources.database.connection() as connection,
-        ):
-            is_mine = try_lock(guard, Lock.WEBHOOK)
-            while is_mine and time.monotonic() < give_up_at and deliver_next(connection, resources.settings):
-                pass
-    except (psycopg.Error, PoolTimeout) as error:
-        log.warning("webhook_database_unavailable", error=type(error).__name__, reason=str(error).strip())
+    # A transaction of its own holds the lock, so that the other connection commits each step at once.
+    with (
+        tolerate_outage("webhook_database_unavailable"),
+        resources.database.connection() as guard,
+        guard.transaction(),
+        resources.database.connection() as connection,
+    ):
+        is_mine = try_lock(guard, Lock.WEBHOOK)
+        while is_mine and time.monotonic() < give_up_at and deliver_next(connection, resources.settings):
+            pass
 
 
 def deliver_next(connection: psycopg.Connection, settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""Readings into history: COPY, and what becomes of a row that Postgres refuses."""
+"""Copies readings into history, and finds the rows that Postgres refuses."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,9 @@ from models.database import is_permanent
 from models.readings import KINDS, HistoryRow, Kind
 from models.storage.binary_copy import TIME, copy_rows
 
-# Rows a savepoint: what is copied again when one of them is refused.
+# Rows in one savepoint: they are copied again if one of them is refused.
 ROWS_PER_COPY = 1_000
-# A batch of which more than this share is refused, and at least so many rows, is our fault and not the data's.
+# If more than this share of a batch is refused, and at least this many rows, the batch is not stored.
 REFUSED_SHARE = 0.9
 REFUSED_AT_LEAST = 100
 
@@ -25,7 +25,7 @@ _COPY_LINE = re.compile(r"^COPY \S+, \D*(\d+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Refused:
-    """A row that Postgres refused for good: its place among the rows given, and why."""
+    """A row that Postgres refused permanently; `index` is its place in the rows given."""
 
     index: int
     row: HistoryRow
@@ -34,13 +34,13 @@ class Refused:
 
 
 class MostlyRefused(Exception):
-    """Nearly every row is refused: something is wrong with the schema or with us. Roll back, keep the entries."""
+    """Nearly all rows were rejected: suspect the schema or a deploy, not the data. Roll back, keep the entries."""
 
 
 def copy_history(connection: psycopg.Connection, kind: Kind, rows: Sequence[HistoryRow]) -> list[Refused]:
     """Appends the rows to the kind's history, in the caller's transaction; returns those that Postgres refused.
 
-    Raises MostlyRefused, or the psycopg error of a failure that is no fault of a row; the caller rolls back.
+    Raises MostlyRefused, or a psycopg error that is not permanent; the caller rolls back.
     """
     refused: list[Refused] = []
     for start in range(0, len(rows), ROWS_PER_COPY):
@@ -52,7 +52,9 @@ def copy_history(connection: psycopg.Connection, kind: Kind, rows: Sequence[Hist
     return refused
 
 
-def _copy_or_split(connection, kind: Kind, rows: Sequence[HistoryRow], start: int) -> Iterator[Refused]:
+def _copy_or_split(
+    connection: psycopg.Connection, kind: Kind, rows: Sequence[HistoryRow], start: int
+) -> Iterator[Refused]:
     try:
         with connection.transaction():  # a savepoint
             copy_rows(connection, kind.history, _COLUMNS[kind.name], rows)
@@ -70,6 +72,6 @@ def _copy_or_split(connection, kind: Kind, rows: Sequence[HistoryRow], start: in
 
 
 def _suspect(error: psycopg.Error, rows: int) -> int:
-    """The row that the error names, else the middle one. Only a hint: each part is tried for itself."""
+    """The row that the error names, or the middle one. A hint: each part is copied by itself."""
     line = _COPY_LINE.search(error.diag.context or "")
     return min(int(line[1]) - 1, rows - 1) if line else rows // 2

@@ -1,7 +1,7 @@
-"""Live: one row a device, its newest reading. What the row says does not depend on the order of arrival.
+"""Live: one row a device with its newest reading, whatever the order of arrival.
 
 Newest means the latest `recorded_at`; of two submissions for one instant, the one accepted last. A vehicle's
-state of charge is that of the newest reading that told one.
+state of charge is that of the newest reading that has one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,12 +11,12 @@ import psycopg
 from models.readings import METER, VEHICLE, HistoryRow, Kind
 from models.storage.binary_copy import TIME, copy_rows
 
-# From so many devices on they are copied into a temporary table: of 10,000 that takes half as long as arrays do. It
-# takes a millisecond more of a few, and batches of a few are many.
+# This many devices or more are copied into a temporary table, which for 10,000 takes half as long as arrays do. For a
+# few it takes a millisecond longer, and most batches have a few.
 COPY_DEVICES = 1_000
 
-# The columns in which the newest reading of each device is sent.
-_SENT = {
+# The columns of the newest reading of each device, as arrays or in the temporary table.
+_COLUMNS = {
     METER.name: {"id": "text", "recorded": TIME, "received": TIME, "kwh": "float8", "voltage": "float8"},
     VEHICLE.name: {
         "id": "text",
@@ -39,7 +39,7 @@ _NEWER = "(excluded.recorded_at, excluded.received_at) >= (live.recorded_at, liv
 _NEWER_SOC = """(excluded.soc_recorded_at, excluded.soc_received_at)
   >= (coalesce(live.soc_recorded_at, '-infinity'), coalesce(live.soc_received_at, '-infinity'))"""
 
-# Rows are taken in the order of their key, so that two drains that meet never wait for each other in a circle.
+# Rows are locked in the order of their key, so that two drains do not deadlock.
 _UPSERT = {
     METER.name: f"""
 insert into meter_readings_live as live (meter_id, recorded_at, received_at, kwh_consumed_ac, voltage)
@@ -63,59 +63,53 @@ where {_NEWER} or {_NEWER_SOC}
 
 
 def upsert_live(connection: psycopg.Connection, kind: Kind, rows: Iterable[HistoryRow]) -> int:
-    """Brings the live rows of the devices in these history rows up to date; returns how many devices that were."""
-    newest = _newest(rows)
-    if not newest:
+    """Updates the live rows of the devices in these history rows; returns the number of devices."""
+    by_device = _newest(rows)
+    if not by_device:
         return 0
-    sent = list(newest.values()) if kind is METER else _with_soc(newest, rows)
-    if len(sent) < COPY_DEVICES:
-        connection.execute(_UPSERT[kind.name].format(newest=_arrays(kind)), _columns(sent))
+    newest = list(by_device.values()) if kind is METER else _with_soc(by_device, rows)
+    if len(newest) < COPY_DEVICES:
+        columns = [list(column) for column in zip(*newest, strict=True)]
+        connection.execute(_UPSERT[kind.name].format(newest=_arrays(kind)), columns)
     else:
-        _copy(connection, kind, sent)
+        _copy(connection, kind, newest)
         connection.execute(_UPSERT[kind.name].format(newest=f"newest_{kind.name}"))
-    return len(sent)
+    return len(newest)
 
 
 def _with_soc(newest: dict[str, HistoryRow], rows: Iterable[HistoryRow]) -> list[tuple]:
-    """The newest reading of each vehicle, with the state of charge of the newest one that told it."""
-    told_soc = _newest(row for row in rows if row[5] is not None)
-    unknown = (None, None, None, None, None, None)
-    merged = []
-    for vehicle_id, row in newest.items():
-        soc_row = told_soc.get(vehicle_id, unknown)
-        merged.append((*row[:5], soc_row[5], soc_row[1], soc_row[2]))
-    return merged
+    """The newest reading of each vehicle, with the newest known state of charge and its times."""
+    with_soc = _newest(row for row in rows if row[5] is not None)
+    unknown = (None,) * 6
+    soc_rows = ((row, with_soc.get(vehicle_id, unknown)) for vehicle_id, row in newest.items())
+    return [(*row[:5], soc_row[5], soc_row[1], soc_row[2]) for row, soc_row in soc_rows]
 
 
 def _arrays(kind: Kind) -> str:
     """SQL: the rows from an array for each column."""
-    sent = _SENT[kind.name]
-    arrays = ", ".join("%s::int8[]" if type_ == TIME else f"%s::{type_}[]" for type_ in sent.values())
+    types = _COLUMNS[kind.name]
+    arrays = ", ".join("%s::int8[]" if type_ == TIME else f"%s::{type_}[]" for type_ in types.values())
     columns = (
         f"timestamptz 'epoch' + {name} * interval '1 microsecond' as {name}" if type_ == TIME else name
-        for name, type_ in sent.items()
+        for name, type_ in types.items()
     )
-    return f"(select {', '.join(columns)} from unnest({arrays}) as sent ({', '.join(sent)}))"
+    return f"(select {', '.join(columns)} from unnest({arrays}) as arrays ({', '.join(types)}))"
 
 
 def _copy(connection: psycopg.Connection, kind: Kind, rows: Iterable[tuple]) -> None:
-    """The rows into this connection's table newest_{kind}, in place of those before."""
-    sent = _SENT[kind.name]
-    columns = ", ".join(f"{name} {type_}" for name, type_ in sent.items())
+    """Replaces the rows of this connection's temporary table newest_{kind}."""
+    types = _COLUMNS[kind.name]
+    columns = ", ".join(f"{name} {type_}" for name, type_ in types.items())
     connection.execute(f"create temporary table if not exists newest_{kind.name} ({columns})")
     connection.execute(f"truncate newest_{kind.name}")
-    copy_rows(connection, f"newest_{kind.name}", sent, rows)
+    copy_rows(connection, f"newest_{kind.name}", types, rows)
 
 
 def _newest(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
-    """The newest row of each device: the latest recorded, and of those the last accepted."""
+    """The newest row of each device: the one recorded last, and of these the one accepted last."""
     newest: dict[str, HistoryRow] = {}
     for row in rows:
         held = newest.get(row[0])
         if held is None or (row[1], row[2]) >= (held[1], held[2]):
             newest[row[0]] = row
     return newest
-
-
-def _columns(rows: Iterable[tuple]) -> list[list]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,8 +1,7 @@
-"""History's partitions: one a UTC day on recorded_at, made ahead; one below the first day for older readings.
+"""History's partitions: one a UTC day of recorded_at, created ahead, and one for everything before the first day.
 
-There is no default partition: it would keep days from being detached without a lock, and every attach would
-scan it. A day is made as a table of its own and then attached, which takes no lock that stops a reader or a
-drain; the lock it does take is waited for no longer than LOCK_TIMEOUT, and the next run tries again.
+There is no default partition: it would keep days from being detached without a lock, and each attach would scan it.
+A day is created as a table of its own and then attached, which blocks neither readers nor drains.
 """
 
 from collections.abc import Iterator
@@ -10,62 +9,65 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import psycopg
+from psycopg.rows import class_row, scalar_row
 
 from models.locks import Lock, take_lock
 from models.readings import KINDS, METER, VEHICLE, Kind
 
+# How long an attach waits for its lock; the next run tries again.
 LOCK_TIMEOUT = "2s"
-# A new database can take readings this many days old into days of their own; older ones share one partition.
+# A new database has days of their own for readings of up to this many days ago; older ones share one partition.
 DAYS_BEHIND_AT_START = 7
 
-# Index-only scans need a fresh visibility map, and a day only grows: vacuum after each so many inserts.
+# Index-only scans need a fresh visibility map, and a day only grows: vacuum after this many inserts.
 _STORAGE = """(autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
                autovacuum_analyze_scale_factor = 0.02)"""
 
 
 @dataclass(frozen=True)
 class Partition:
-    """`day` is None for the partition of everything older than the first day."""
-
     table: str
     name: str
-    day: date | None
-    bytes: int
+    bytes: int  # on disk, with indexes
     rows: int  # the planner's estimate
+
+    @property
+    def day(self) -> date | None:
+        """None for the partition of everything before the first day."""
+        return _day_of(self.name)
 
 
 def ensure_partitions(connection: psycopg.Connection, *, days_ahead: int, today: date | None = None) -> list[str]:
-    """Makes every day from the first managed one to `days_ahead` from today that is missing; returns their names.
+    """Creates the missing days from the first one to `days_ahead` from today; returns their names.
 
-    Each partition is committed by itself, so what was made stays made.
-    Raises psycopg.errors.LockNotAvailable where a table stayed busy; call again later.
+    Each partition is committed by itself, so what was created stays.
+    Raises psycopg.errors.LockNotAvailable if a table stayed busy; call again later.
     """
     today = today or datetime.now(UTC).date()
-    made = []
+    created = []
     with connection.transaction():
         take_lock(connection, Lock.PARTITIONS)
-        days = {kind.name: _days(connection, kind) for kind in KINDS.values()}
-    for kind in (METER, VEHICLE):
-        present = days[kind.name]
+        days = {kind: _days(connection, kind) for kind in KINDS.values()}
+    for kind, present in days.items():
         first = min(present, default=today - timedelta(days=DAYS_BEHIND_AT_START))
         if not present:
-            made += _make(connection, kind, f"{kind.history}_older", None, first)
+            created += _create(connection, kind, f"{kind.history}_older", None, first)
         for day in _days_from(first, today + timedelta(days=days_ahead)):
             if day not in present:
-                made += _make(connection, kind, f"{kind.history}_{day:%Y%m%d}", day, day + timedelta(days=1))
-    return made
+                created += _create(connection, kind, f"{kind.history}_{day:%Y%m%d}", day, day + timedelta(days=1))
+    return created
 
 
 def drop_expired(connection: psycopg.Connection, *, keep_days: int, today: date | None = None) -> list[str]:
     """Detaches and drops the days that are wholly older than `keep_days`; returns their names.
 
-    `connection` must be in autocommit mode, as those of our pools are: a concurrent detach can't run in a
-    transaction. One that was interrupted is finished first.
+    `connection` must be in autocommit mode: a concurrent detach can't run in a transaction. A detach that was
+    interrupted is finished first.
     """
     oldest_kept = (today or datetime.now(UTC).date()) - timedelta(days=keep_days)
     dropped = []
-    for kind in (METER, VEHICLE):
-        for name in _pending_detach(connection, kind):
+    for kind in KINDS.values():
+        for name in _names(connection, kind, detach_pending=True):
             connection.execute(f"alter table {kind.history} detach partition {name} finalize")
             connection.execute(f"drop table {name}")
             dropped.append(name)
@@ -81,16 +83,18 @@ def drop_expired(connection: psycopg.Connection, *, keep_days: int, today: date 
 
 
 def list_partitions(connection: psycopg.Connection) -> list[Partition]:
-    """Every partition with its size on disk, table and indexes, oldest first."""
+    """Every partition, oldest first."""
+    cursor = connection.cursor(row_factory=class_row(Partition))
     return [
-        Partition(kind.history, name, _day_of(name), size, max(0, int(rows)))
-        for kind in (METER, VEHICLE)
-        for name, size, rows in connection.execute(
-            """select c.relname, pg_total_relation_size(c.oid), c.reltuples
+        partition
+        for kind in KINDS.values()
+        for partition in cursor.execute(
+            """select %(history)s::text as table, c.relname as name, pg_total_relation_size(c.oid) as bytes,
+                      greatest(c.reltuples, 0)::int8 as rows
                from pg_inherits i join pg_class c on c.oid = i.inhrelid
-               where i.inhparent = %s::regclass order by c.relname like '%%older' desc, c.relname""",
-            [kind.history],
-        ).fetchall()
+               where i.inhparent = %(history)s::regclass order by c.relname like '%%older' desc, c.relname""",
+            {"history": kind.history},
+        )
     ]
 
 
@@ -105,16 +109,16 @@ def days_ahead(connection: psycopg.Connection, *, today: date | None = None) -> 
 
 
 def first_day(connection: psycopg.Connection) -> date | None:
-    """The first day that has a partition of its own; what was recorded before it is in one of all that is older."""
+    """The first day with a partition of its own; what was recorded before it shares one partition."""
     return min((day for kind in KINDS.values() for day in _days(connection, kind)), default=None)
 
 
-def _make(connection: psycopg.Connection, kind: Kind, name: str, start: date | None, end: date) -> list[str]:
+def _create(connection: psycopg.Connection, kind: Kind, name: str, start: date | None, end: date) -> list[str]:
     with connection.transaction():
         take_lock(connection, Lock.PARTITIONS)
         connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
-        if connection.execute("select to_regclass(%s)", [name]).fetchone()[0]:
-            return []  # another process made it meanwhile
+        if connection.cursor(row_factory=scalar_row).execute("select to_regclass(%s)", [name]).fetchone():
+            return []  # another process has created it meanwhile
         connection.execute(f"create table {name} (like {kind.history} including all) with {_STORAGE}")
         lower = "minvalue" if start is None else f"'{start:%Y-%m-%d}T00:00:00Z'"
         connection.execute(
@@ -125,23 +129,16 @@ def _make(connection: psycopg.Connection, kind: Kind, name: str, start: date | N
 
 
 def _days(connection: psycopg.Connection, kind: Kind) -> dict[date, str]:
-    names = connection.execute(
+    return {day: name for name in _names(connection, kind, detach_pending=False) if (day := _day_of(name))}
+
+
+def _names(connection: psycopg.Connection, kind: Kind, *, detach_pending: bool) -> list[str]:
+    cursor = connection.cursor(row_factory=scalar_row)
+    return cursor.execute(
         """select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-           where i.inhparent = %s::regclass and not i.inhdetachpending""",
-        [kind.history],
+           where i.inhparent = %s::regclass and i.inhdetachpending = %s""",
+        [kind.history, detach_pending],
     ).fetchall()
-    return {day: name for (name,) in names if (day := _day_of(name))}
-
-
-def _pending_detach(connection: psycopg.Connection, kind: Kind) -> list[str]:
-    return [
-        name
-        for (name,) in connection.execute(
-            """select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-               where i.inhparent = %s::regclass and i.inhdetachpending""",
-            [kind.history],
-        ).fetchall()
-    ]
 
 
 def _day_of(name: str) -> date | None:

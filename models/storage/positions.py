@@ -1,7 +1,7 @@
 """Each shard's position in the stream, and the batches that moved it there.
 
-The position moves in the transaction that stores the readings, and its row lock is the fence between two
-drains of one shard. (The pattern: Apache Kafka's consumer documentation, "Storing Offsets Outside Kafka".)
+The position moves in the transaction that stores the readings, and its row lock is the fence between two drains of
+one shard. (The pattern: Apache Kafka's consumer documentation, "Storing Offsets Outside Kafka".)
 """
 
 from collections.abc import Iterable
@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import args_row, class_row
 
 from models.stream.entry_ids import EntryId, parse_entry_id
 
-# How long a shard that can't be stored is left alone before it is tried again.
+# After a failure that a retry would not cure, a shard rests for this long.
 REST_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Position:
-    """`resting`: the shard failed a moment ago, for a reason that another try won't change so soon."""
-
     entry_id: EntryId
     previous_entry_id: EntryId
     resting: bool
@@ -28,6 +26,8 @@ class Position:
 
 @dataclass(frozen=True)
 class ShardPosition:
+    """A row of the table, as health reads it."""
+
     shard: int
     entry_id: str
     previous_entry_id: str
@@ -37,17 +37,24 @@ class ShardPosition:
 
 
 def lock_position(connection: psycopg.Connection, shard: int) -> Position | None:
-    """Takes the shard for this transaction; None where another drain has it, or it has no position yet."""
-    row = connection.execute(
-        f"""select entry_id, previous_entry_id, coalesce(failed_at > now() - interval '{REST_SECONDS} s', false)
-            from ingest_positions where shard = %s for update skip locked""",
-        [shard],
-    ).fetchone()
-    return Position(parse_entry_id(row[0]), parse_entry_id(row[1]), row[2]) if row else None
+    """Locks the shard for this transaction; None if another drain has locked it, or it has no position yet."""
+    return (
+        connection.cursor(row_factory=args_row(_read_position))
+        .execute(
+            f"""select entry_id, previous_entry_id, coalesce(failed_at > now() - interval '{REST_SECONDS} s', false)
+                from ingest_positions where shard = %s for update skip locked""",
+            [shard],
+        )
+        .fetchone()
+    )
+
+
+def _read_position(entry_id: str, previous_entry_id: str, resting: bool) -> Position:
+    return Position(parse_entry_id(entry_id), parse_entry_id(previous_entry_id), resting)
 
 
 def create_position(connection: psycopg.Connection, shard: int) -> bool:
-    """Gives the shard its position before the first entry; False where it has one. A transaction of its own."""
+    """Gives the shard its position before the first entry; False if it has one. A transaction of its own."""
     with connection.transaction():
         created = connection.execute("insert into ingest_positions (shard) values (%s) on conflict do nothing", [shard])
     return created.rowcount == 1
@@ -56,7 +63,7 @@ def create_position(connection: psycopg.Connection, shard: int) -> bool:
 def move_position(
     connection: psycopg.Connection, shard: int, entries: list[EntryId], *, readings: int, dead_letters: int
 ) -> None:
-    """Moves the position behind the last of these entries and records that the batch held them."""
+    """Moves the position to the last of these entries and records the batch."""
     connection.execute(
         """update ingest_positions
            set previous_entry_id = entry_id, entry_id = %s, moved_at = now(), failure = null, failed_at = null
@@ -80,7 +87,7 @@ def record_batch(
 def adopt_entry(
     connection: psycopg.Connection, shard: int, entry: EntryId, *, readings: int, dead_letters: int
 ) -> None:
-    """Adds an entry from before the position, which no batch held, to the batch in whose range it falls."""
+    """Adds an entry before the position, which no batch holds, to the batch whose range it falls into."""
     added = connection.execute(
         """update ingest_batches
            set entries = entries || %(number)s, first_entry = least(first_entry, %(number)s),
@@ -94,15 +101,15 @@ def adopt_entry(
 
 
 def stored_entries(connection: psycopg.Connection, shard: int, entries: Iterable[EntryId]) -> set[EntryId]:
-    """Which of these entries a committed batch held, as far back as batches are kept.
+    """Those of the entries that a committed batch holds, as far back as batches are kept.
 
     Batches of a shard do not overlap: an entry can only be in the first one that ends at or after it, which the
-    key of ingest_batches finds.
+    primary key of ingest_batches finds.
     """
     by_number = {entry.number: entry for entry in entries}
     found = connection.execute(
         """select number
-           from unnest(%s::int8[]) as asked (number)
+           from unnest(%s::int8[]) as wanted (number)
            cross join lateral (select entries from ingest_batches where shard = %s and last_entry >= number
                                order by last_entry limit 1) as batch
            where number = any(batch.entries)""",
@@ -112,7 +119,7 @@ def stored_entries(connection: psycopg.Connection, shard: int, entries: Iterable
 
 
 def note_failure(connection: psycopg.Connection, shard: int, failure: str) -> None:
-    """Says why the shard does not move, until it moves again."""
+    """Records why the shard does not move, until it moves again."""
     connection.execute("update ingest_positions set failure = %s, failed_at = now() where shard = %s", [failure, shard])
 
 
@@ -121,14 +128,14 @@ def note_divergence(connection: psycopg.Connection, shard: int) -> None:
 
 
 def list_positions(connection: psycopg.Connection) -> list[ShardPosition]:
-    """Those of every shard that was ever drained, by number."""
+    """The positions of all shards that were ever drained, by shard."""
     statement = """select shard, entry_id, previous_entry_id, moved_at, failure, diverged_at
                    from ingest_positions order by shard"""
     return connection.cursor(row_factory=class_row(ShardPosition)).execute(statement).fetchall()
 
 
-def forget_batches(connection: psycopg.Connection, shard: int, before: datetime) -> int:
-    """Removes the records of batches whose last entry is older than `before`; their receipts answer 404 then."""
+def delete_batches(connection: psycopg.Connection, shard: int, before: datetime) -> int:
+    """Deletes the records of batches whose last entry is older than `before`; their receipts answer 404 then."""
     oldest_kept = EntryId(int(before.timestamp() * 1000), 0)
     return connection.execute(
         "delete from ingest_batches where shard = %s and last_entry < %s", [shard, oldest_kept.number]

@@ -90,7 +90,7 @@ def test_the_task_brings_the_watermark_to_the_clock(database, broker):
 
 
 def test_a_task_that_is_behind_rings_for_itself_behind_what_waits(database, broker, monkeypatch):
-    monkeypatch.setattr(tasks, "TICK_SECONDS", 0)
+    monkeypatch.setattr(tasks, "RUN_SECONDS", 0)
     start_watermark(database, NOON)
     tasks.roll_up()
     assert get_state(database).watermark == NOON + HOUR
