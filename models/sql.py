@@ -35,10 +35,10 @@ def render(statement: ClauseElement) -> tuple[str, dict[str, Any]]:
     return str(compiled), {name: bind.value for bind, name in compiled.bind_names.items() if not bind.required}
 
 
-def where(optional: Iterable[ColumnElement[bool]], values: Mapping[str, Any]) -> ColumnElement[bool]:
-    """Those of the conditions of which every `bindparam` has a value other than None, joined by `and`."""
-    given = {name for name, value in values.items() if value is not None}
-    return and_(true(), *(condition for condition in optional if _parameters(condition) <= given))
+def where(optional: Conditions, given: Iterable[str]) -> ColumnElement[bool]:
+    """Those of the conditions whose `bindparam`s all have a name in `given`, joined by `and`."""
+    names = frozenset(given)
+    return and_(true(), *(condition for condition in optional if _parameters(condition) <= names))
 
 
 def _parameters(condition: ColumnElement[bool]) -> frozenset[str]:
@@ -49,8 +49,8 @@ def _parameters(condition: ColumnElement[bool]) -> frozenset[str]:
 class Statement:
     """A Core statement that runs often. Its text is rendered once, since that takes as long as a short query.
 
-    Each condition in `optional` applies to the runs that give a value to all of its `bindparam`s (see `where`). The
-    text of each combination is rendered once.
+    Each condition in `optional` applies to the runs that give all of its `bindparam`s a value other than None. The text
+    of each combination is rendered once.
     """
 
     def __init__(self, statement: Any, *, optional: Conditions = ()):
@@ -58,7 +58,7 @@ class Statement:
 
         @cache
         def render_with(given: frozenset[str]) -> tuple[str, dict[str, Any]]:
-            return render(statement.where(where(optional, dict.fromkeys(given, True))) if given else statement)
+            return render(statement.where(where(optional, given)) if given else statement)
 
         self._names, self._render_with = names, render_with
 
