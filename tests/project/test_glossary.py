@@ -6,7 +6,8 @@ from tests import ROOT
 
 GLOSSARY, REPLACED = (ROOT / "docs/glossary.md").read_text().split("## Words that are not used")
 PRODUCT = ("models", "webapp", "workers", "loadtool", "devstack")
-CODE = {path: path.read_text() for folder in PRODUCT for path in sorted((ROOT / folder).rglob("*.py"))}
+FILES = [path for folder in PRODUCT for kind in ("*.py", "*.sql") for path in sorted((ROOT / folder).rglob(kind))]
+CODE = {path: path.read_text() for path in FILES}
 
 
 def test_identifiers_of_the_glossary_exist():
