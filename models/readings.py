@@ -99,7 +99,7 @@ def to_microseconds(moment: datetime) -> int:
 
 
 def to_datetime(microseconds: int) -> datetime:
-    """The aware UTC time of so many microseconds since the epoch."""
+    """The aware UTC time of a number of microseconds since the epoch."""
     return EPOCH + timedelta(microseconds=microseconds)
 
 
