@@ -1,4 +1,4 @@
-"""Writing without Redis: straight into Postgres, by the same batch writer, each reading once."""
+"""Without Redis a request is stored directly in Postgres, by the same batch writer, each reading once."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ from tests.factories import meter, vehicle
 
 
 @pytest.fixture
-def redis_away(app):
-    """The application with Redis out of reach and the fallback on."""
+def redis_unavailable(app):
+    """Redis can't be reached, and the fallback is on."""
     before = app.extensions["resources"]
     settings = replace(before.settings, redis_url="redis://127.0.0.1:1/0", ingest_fallback="direct")
     app.extensions["resources"] = Resources(settings, before.database, TelemetryStream(settings))
@@ -20,23 +20,23 @@ def redis_away(app):
     app.extensions["resources"] = before
 
 
-def test_without_redis_a_request_is_stored_directly_and_its_receipt_says_so(client, database, redis_away):
+def test_without_redis_a_request_is_stored_directly(client, database, redis_unavailable):
     answer = client.post("/v1/telemetry", json=[meter(), vehicle(), {}])
     assert (answer.status_code, answer.json["accepted"], answer.json["rejected"]) == (202, 2, 1)
     assert database.execute("select count(*) from meter_readings_history").fetchone()[0] == 1
     assert client.get("/v1/vehicles/V001").json["soc"] == 50
     receipt = answer.json["receipt"]
     assert client.get(f"/v1/telemetry/receipts/{receipt}").json["state"] == "stored"
-    assert client.get(f"/v1/telemetry/receipts/{receipt[:-1]}999").status_code == 503  # Redis might know
+    assert client.get(f"/v1/telemetry/receipts/{receipt[:-1]}999").status_code == 503  # Redis may have it
 
 
-def test_a_request_with_a_key_waits_for_redis_which_knows_the_keys(client, database, redis_away):
+def test_a_request_with_a_key_is_refused_without_redis(client, database, redis_unavailable):
     answer = client.post("/v1/telemetry", json=meter(), headers={"Idempotency-Key": "k"})
     assert answer.status_code == 503
     assert database.execute("select count(*) from meter_readings_history").fetchone()[0] == 0
 
 
-def test_the_direct_writers_are_bounded(client, database, redis_away):
+def test_the_direct_writers_are_bounded(client, database, redis_unavailable):
     for _ in range(direct.DIRECT_WRITERS):
         assert direct._writers.acquire(blocking=False)
     try:
@@ -48,7 +48,7 @@ def test_the_direct_writers_are_bounded(client, database, redis_away):
     assert database.execute("select count(*) from meter_readings_history").fetchone()[0] == 1
 
 
-def test_a_row_that_postgres_refuses_is_dead_lettered_in_this_mode_too(client, database, redis_away):
+def test_a_refused_row_is_dead_lettered_in_this_mode_too(client, database, redis_unavailable):
     database.execute("alter table meter_readings_history add constraint poison check (voltage <> 999.5)")
     try:
         answer = client.post("/v1/telemetry", json=[meter("M1"), meter("M2", voltage=999.5)])

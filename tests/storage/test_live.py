@@ -1,4 +1,4 @@
-"""Live rows, on Postgres: whatever order readings come in and however they are sent, the newest stands."""
+"""Live rows on Postgres: the newest reading wins, in any order of arrival and by either way of sending rows."""
 
 import random
 
@@ -32,7 +32,7 @@ def random_rows(seed: int) -> list[list[tuple]]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("copy_from", [1, 1_000], ids=["copied", "as arrays"])
 @pytest.mark.parametrize("kind", [METER, VEHICLE], ids=["meters", "vehicles"])
-def test_the_newest_stands(resources, database, monkeypatch, kind, copy_from, seed):
+def test_the_newest_reading_wins(resources, database, monkeypatch, kind, copy_from, seed):
     monkeypatch.setattr(live, "COPY_DEVICES", copy_from)
     batches = random_rows(seed)
     random.Random(seed).shuffle(batches)
@@ -41,12 +41,12 @@ def test_the_newest_stands(resources, database, monkeypatch, kind, copy_from, se
             upsert_live(database, kind, batch if kind is VEHICLE else [row[:5] for row in batch])
     rows = sorted((row for batch in batches for row in batch), key=lambda row: row[1:3])
     newest = {row[0]: row for row in rows}
-    told = {row[0]: row for row in rows if row[5] is not None}
+    with_soc = {row[0]: row for row in rows if row[5] is not None}
     found = database.execute(f"select * from {kind.live} order by 1").fetchall()
     assert [device for device, *_ in found] == sorted(newest)
     for device, recorded_at, received_at, kwh, value, *soc in found:
         assert (*map(to_microseconds, (recorded_at, received_at)), kwh, value) == newest[device][1:5]
-        if soc and device in told:
-            assert (soc[0], *map(to_microseconds, soc[1:])) == tuple(told[device][place] for place in (5, 1, 2))
+        if soc and device in with_soc:
+            assert (soc[0], *map(to_microseconds, soc[1:])) == tuple(with_soc[device][place] for place in (5, 1, 2))
         elif soc:
             assert soc == [None, None, None]

@@ -1,4 +1,4 @@
-"""History's days: made ahead, without stopping the drain, and dropped when they are over."""
+"""Days of history: created ahead without blocking the drain, and dropped after the retention."""
 
 from datetime import date, timedelta
 
@@ -12,7 +12,7 @@ FIRST = date(2031, 5, 1)
 
 @pytest.fixture
 def far_away(resources, database):
-    """Removes the days that a test made."""
+    """Drops the days that a test created."""
     before = {partition.name for partition in list_partitions(database)}
     yield
     for partition in list_partitions(database):
@@ -21,14 +21,14 @@ def far_away(resources, database):
     ensure_partitions(database, days_ahead=resources.settings.partition_days_ahead)
 
 
-def test_a_week_is_made_ahead_at_migration(database, resources):
+def test_a_migration_creates_a_week_ahead(database, resources):
     assert days_ahead(database) == resources.settings.partition_days_ahead == 7
 
 
-def test_missing_days_are_made_once(database, far_away):
+def test_missing_days_are_created_once(database, far_away):
     today = max(partition.day for partition in list_partitions(database) if partition.day)
-    made = ensure_partitions(database, days_ahead=2, today=today)
-    assert made == [
+    created = ensure_partitions(database, days_ahead=2, today=today)
+    assert created == [
         f"{kind}_readings_history_{today + timedelta(days=ahead):%Y%m%d}"
         for kind in ("meter", "vehicle")
         for ahead in (1, 2)
@@ -45,7 +45,7 @@ def test_a_new_day_has_the_covering_index_and_is_vacuumed_while_it_grows(databas
     assert indexes == 1
 
 
-def test_making_a_day_does_not_wait_for_a_long_reader_for_ever(database, resources, far_away):
+def test_creating_a_day_gives_up_on_a_lock_that_is_held(database, resources, far_away):
     last = max(partition.day for partition in list_partitions(database) if partition.day)
     with psycopg.connect(resources.settings.database_url) as reader:
         reader.execute("lock table meter_readings_history in access exclusive mode")
@@ -53,7 +53,7 @@ def test_making_a_day_does_not_wait_for_a_long_reader_for_ever(database, resourc
             ensure_partitions(database, days_ahead=1, today=last)
 
 
-def test_making_a_day_does_not_wait_for_a_running_drain(database, resources, far_away):
+def test_creating_a_day_does_not_wait_for_a_running_drain(database, resources, far_away):
     last = max(partition.day for partition in list_partitions(database) if partition.day)
     with psycopg.connect(resources.settings.database_url) as drain:
         drain.execute("insert into meter_readings_history values (now(), now(), 1, 230, 'M1')")
@@ -83,7 +83,7 @@ def test_days_past_the_retention_are_dropped(database, resources):
             )
 
 
-def test_readings_older_than_the_first_day_have_a_place(database):
+def test_readings_before_the_first_day_have_a_partition(database):
     database.execute("insert into meter_readings_history values ('2001-01-01Z', now(), 1, 230, 'M1')")
     (name,) = database.execute("select tableoid::regclass::text from meter_readings_history").fetchone()
     assert name == "meter_readings_history_older"

@@ -1,4 +1,4 @@
-"""Bad input on every ingest path: a clear error, nothing half-taken, never a 500."""
+"""Bad input on every ingest path: a clear error, nothing accepted in part, never a 500."""
 
 import gzip
 import json
@@ -65,8 +65,8 @@ headers = st.fixed_dictionaries(
 )
 
 
-def taken(resources) -> int:
-    """Readings in the stream now; empties it."""
+def count_readings(resources) -> int:
+    """The readings in the stream, which is emptied."""
     count = 0
     for shard in range(resources.stream.shards):
         for entry_id, stored in resources.stream.read_after(shard, EntryId(0, 0), 1000):
@@ -84,7 +84,7 @@ def taken(resources) -> int:
     atomic=st.sampled_from(["", "?atomic=true", "?atomic=maybe", "?atomic=%00"]),
     packed=st.booleans(),
 )
-def test_whatever_is_sent_gets_a_documented_answer(client, resources, path, body, sent, atomic, packed):
+def test_any_request_gets_a_documented_answer(client, resources, path, body, sent, atomic, packed):
     if packed:
         body, sent = gzip.compress(body), {**sent, "Content-Encoding": "gzip"}
     answer = client.post(path + atomic, data=body, headers=sent)
@@ -93,7 +93,7 @@ def test_whatever_is_sent_gets_a_documented_answer(client, resources, path, body
     if answer.status_code < 300:
         assert set(answer.json) - {"errors"} == {"message", "accepted", "rejected", "receipt"}
         if "Idempotent-Replay" not in answer.headers:
-            assert taken(resources) == answer.json["accepted"] > 0
+            assert count_readings(resources) == answer.json["accepted"] > 0
     else:
         assert set(answer.json) - {"errors", "accepted", "rejected"} == {
             "statusCode",
@@ -103,7 +103,7 @@ def test_whatever_is_sent_gets_a_documented_answer(client, resources, path, body
             "requestId",
         }
         assert answer.json["statusCode"] == answer.status_code
-        assert taken(resources) == 0
+        assert count_readings(resources) == 0
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -126,7 +126,7 @@ def test_whatever_is_sent_gets_a_documented_answer(client, resources, path, body
     ),
     method=st.sampled_from(["GET", "DELETE", "POST", "HEAD", "PUT"]),
 )
-def test_whatever_is_asked_gets_a_documented_answer(client, resources, path, name, query, method):
+def test_any_query_gets_a_documented_answer(client, resources, path, name, query, method):
     answer = client.open(path.replace("{}", quote(name, safe="")), method=method, query_string=query)
     assert answer.status_code in {200, 400, 404, 405, 308, 415, 422}
     if answer.status_code >= 400 and method != "HEAD":

@@ -1,4 +1,4 @@
-"""The ingest paths, over the application, a real stream and a real database."""
+"""The ingest paths of the application, on a real stream and a real database."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from webapp.ingest.views import PATHS
 
 
 def entries(resources) -> list:
-    """What is in the stream now, decoded."""
+    """The entries in the stream, decoded."""
     from models.stream.entry_ids import EntryId
 
     found = []
@@ -23,13 +23,13 @@ def entries(resources) -> list:
 
 @pytest.fixture(autouse=True)
 def _drained(drain_all):
-    """These tests look at what was taken; what they put into the stream is drained behind them."""
+    """Drains what a test leaves in the stream."""
     yield
     drain_all()
 
 
 @pytest.mark.parametrize(("path", "kind", "status"), PATHS)
-def test_every_path_takes_its_readings_with_its_status(client, drain_all, path, kind, status):
+def test_every_path_accepts_its_readings_with_its_status(client, drain_all, path, kind, status):
     rows = {"meter": [meter()], "vehicle": [vehicle()]}.get(kind and kind.name, [meter(), vehicle()])
     for body, accepted in ((rows, len(rows)), (rows[0], 1)):
         answer = client.post(path, json=body)
@@ -59,7 +59,7 @@ def test_a_decimal_comes_back_as_it_was_sent(client, drain_all):
     assert client.get("/v1/meters/M001").json["kwhConsumedAc"] == 0.123456789012345
 
 
-def test_good_rows_of_a_batch_are_taken_and_bad_ones_listed(client, resources):
+def test_good_rows_of_a_batch_are_accepted_and_bad_ones_listed(client, resources):
     rows = [meter(), meter(voltage="high"), vehicle()]
     answer = client.post("/v1/telemetry", json=rows)
     assert answer.status_code == 202
@@ -96,7 +96,7 @@ def test_a_refused_single_reading_names_its_fields(client):
     assert sorted(answer.json["errors"]) == ["kwhConsumedAc", "timestamp", "voltage"]
 
 
-def test_ndjson_takes_the_good_lines_and_lists_the_bad(client, resources):
+def test_ndjson_accepts_the_good_lines_and_lists_the_bad(client, resources):
     body = "\n".join([json.dumps(meter()), "{broken", "", json.dumps(vehicle())])
     answer = client.post("/v1/telemetry", data=body, content_type="application/x-ndjson")
     assert answer.status_code == 202
@@ -158,7 +158,7 @@ def test_a_bad_body_gets_a_clear_error_and_nothing_is_taken(client, resources, b
     assert not entries(resources)
 
 
-def test_more_readings_than_a_request_may_bring_are_refused_whole(client, resources):
+def test_a_request_with_too_many_readings_is_refused_whole(client, resources):
     assert client.post("/v1/telemetry", json=[meter()] * 10_001).status_code == 413
     assert client.post("/v1/telemetry", json=[{}] * 10_001).status_code == 413
     assert not entries(resources)
@@ -199,7 +199,7 @@ def test_a_key_used_with_another_body_is_refused(client, resources):
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129])
-def test_a_key_has_a_sensible_length(client, key):
+def test_the_length_of_an_idempotency_key_is_bounded(client, key):
     answer = client.post("/v1/telemetry", json=meter(), headers={"Idempotency-Key": key})
     assert answer.status_code == 422
 
@@ -258,7 +258,7 @@ def test_a_receipt_that_was_never_given_is_not_found(client, drain_all):
         drain_all()
 
 
-# ── Pushing back ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_full_backlog_answers_503_and_takes_nothing(client, with_settings, resources):
@@ -294,7 +294,7 @@ def test_a_redis_out_of_memory_is_still_drained(client, resources, broker, drain
         broker.config_set("maxmemory", before)
 
 
-def test_a_bell_that_cannot_be_rung_is_not_the_devices_affair(client, resources, monkeypatch):
+def test_a_bell_that_cannot_be_rung_does_not_fail_the_request(client, resources, monkeypatch):
     import redis
 
     def refuse(*_args, **_kwargs):
@@ -304,7 +304,7 @@ def test_a_bell_that_cannot_be_rung_is_not_the_devices_affair(client, resources,
     assert client.post("/v1/telemetry", json=meter()).status_code == 202
 
 
-def test_a_redis_out_of_reach_answers_503(client, with_settings):
+def test_an_unavailable_redis_is_answered_503(client, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0")
     answer = client.post("/v1/telemetry", json=meter())
     assert answer.status_code == 503
