@@ -13,37 +13,37 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_LINE_SECONDS = 5.0
-PLAIN_WIDTH = 160  # characters of a table that nobody's window bounds
+PLAIN_WIDTH = 160  # characters of a table, unless a window bounds it
 
 Show = Callable[..., None]
 
 
 @contextmanager
 def progress(what: str, total: float) -> Iterator[Show]:
-    """Gives `show(done, detail)`: a bar that moves, or where nobody looks a line now and then and one at the end."""
+    """Yields `show(done, detail)`: moves a bar; without a terminal prints a line every 5 seconds and one at the end."""
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with _Bar(*columns) as bar:
             task = bar.add_task(what, total=total, detail="")
             yield lambda done, detail="": bar.update(task, completed=done, detail=detail)
         return
-    said_at, said, line = time.monotonic(), "", ""
+    printed_at, printed, line = time.monotonic(), "", ""
 
     def show(done: float, detail: str = "") -> None:
-        nonlocal said_at, said, line
+        nonlocal printed_at, printed, line
         share = min(1.0, done / total) if total else 1.0
         line = f"{what}: {share:.0%}{'  ' + detail if detail else ''}"
-        if time.monotonic() - said_at >= PLAIN_LINE_SECONDS:
+        if time.monotonic() - printed_at >= PLAIN_LINE_SECONDS:
             click.echo(line)
-            said_at, said = time.monotonic(), line
+            printed_at, printed = time.monotonic(), line
 
     yield show
-    if line != said:
+    if line != printed:
         click.echo(line)
 
 
 class _Bar(Progress):
-    """The bar, and below it the detail: together they are too long for a line."""
+    """The detail is below the bar: together they are too long for a line."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -53,10 +53,10 @@ class _Bar(Progress):
 
 
 def print_table(headers: Iterable[str], rows: Iterable[Iterable], *, numbers: Iterable[str] = ()) -> None:
-    """Columns named in `numbers` stand to the right. An absent value is a dash, never 0."""
+    """Columns in `numbers` are aligned to the right. None is shown as a dash."""
     table = new_table(*headers, numbers=numbers)
     for row in rows:
-        # As text: square brackets in a reason are no markup.
+        # As Text, so that square brackets are not read as markup.
         table.add_row(*(Text("–" if value is None else str(value)) for value in row))
     console().print(table)
 

@@ -15,27 +15,11 @@ from models.exports.csv_copy import Selection, copy_csv, estimate_rows, export_c
 from models.exports.parquet import to_parquet
 from models.readings import KINDS
 from webapp.commands.database import settings_or_exit
-from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Timestamp, close_window
+from webapp.commands.parameters import DeviceId, Moment
+from webapp.http.fields import close_window
 
 MIB = 1024 * 1024
 FORMATS = ("csv", "parquet")
-
-
-class Time(click.ParamType):
-    name = "time"
-
-    def convert(self, value, param, ctx) -> datetime:
-        try:
-            return Timestamp().deserialize(value)
-        except ValidationError as error:
-            self.fail(" ".join(error.messages), param, ctx)
-
-
-class DeviceId(click.ParamType):
-    name = "id"
-
-    def convert(self, value, param, ctx) -> str:
-        return value if DEVICE_ID.match(value) else self.fail(DEVICE_ID_RULE, param, ctx)
 
 
 @click.group()
@@ -45,8 +29,8 @@ def export() -> None:
 
 @export.command()
 @click.option("--kind", type=click.Choice(sorted(KINDS)), required=True)
-@click.option("--from", "start", type=Time(), help="Readings at or after this time. Default: 24 hours before --to.")
-@click.option("--to", "end", type=Time(), help="Readings before this time. Default: now.")
+@click.option("--from", "start", type=Moment(), help="Readings at or after this time. Default: 24 hours before --to.")
+@click.option("--to", "end", type=Moment(), help="Readings before this time. Default: now.")
 @click.option("--device", "devices", type=DeviceId(), multiple=True, help="Only this device; may be repeated.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the extension of FILE, else csv.")
 @click.option(

@@ -1,6 +1,5 @@
 """`energy keys`: who may post and read what."""
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -10,41 +9,13 @@ import click
 from loadtool.terminal import print_table
 from models.access import keys as api_keys
 from webapp.commands.database import database
-from webapp.http.fields import DEVICE_ID
+from webapp.commands.parameters import DeviceId, Duration
 
 T = TypeVar("T")
 
 _SCOPES = click.Choice(api_keys.SCOPES)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-MAX_DAYS = 36_500
 MAX_NAME = 100  # characters
 TIME = "%Y-%m-%d %H:%M"
-
-
-class Duration(click.ParamType):
-    """Such as 90d, 24h, 15m, 30s."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        parsed = re.fullmatch(r"(\d{1,9})([smhd])", value)
-        span = timedelta(**{_UNITS[parsed[2]]: int(parsed[1])}) if parsed else None
-        if span is None or span > timedelta(days=MAX_DAYS):
-            self.fail(
-                f"{value!r} is not a duration of up to {MAX_DAYS} days; write 90d, 24h, 15m or 30s", param, context
-            )
-        return span
-
-
-class DeviceId(click.ParamType):
-    name = "id"
-
-    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> str:
-        if not DEVICE_ID.match(value):
-            self.fail(f"{value!r} is not a device id or its beginning: 1–64 of A-Z a-z 0-9 . _ : -", param, context)
-        return value
 
 
 @click.group()

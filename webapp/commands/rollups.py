@@ -1,4 +1,4 @@
-"""`energy rollups`: how far the hourly roll-ups have come, and computing them anew."""
+"""`energy rollups`: the state of the hourly roll-ups, and recomputing them."""
 
 from datetime import UTC, datetime
 
@@ -8,26 +8,14 @@ from loadtool.terminal import progress
 from models.analytics.rollups import watermark as hourly
 from models.readings import rfc3339
 from webapp.commands.database import database
-
-
-class Moment(click.ParamType):
-    name = "time"
-
-    def convert(self, value, param, ctx) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time; write it like 2026-02-10 or 2026-02-10T10:30:00+01:00", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+from webapp.commands.parameters import Moment
 
 
 @click.group()
 def rollups() -> None:
-    """Hourly roll-ups: their watermark, and computing them anew.
+    """Hourly roll-ups: their watermark, and recomputing them.
 
-    The fleet's figures are made of them.
+    The fleet's answers are sums of them.
     """
 
 
@@ -53,14 +41,13 @@ def status() -> None:
 
 
 @rollups.command()
-@click.option("--from", "start", type=Moment(), help="UTC unless it says otherwise. Default: the first reading.")
+@click.option("--from", "start", type=Moment(), help="UTC without a zone. Default: the first reading.")
 @click.option("--to", "end", type=Moment(), help="Not included. Default: the watermark.")
 def rebuild(start: datetime | None, end: datetime | None) -> None:
-    """Compute hours anew from history, those in which the window begins or ends as a whole.
+    """Recompute the hours of a window from history, its first and last hour as a whole.
 
-    It gives the same numbers as the usual way, and is for when a setting that all devices share was changed
-    (HEARTBEAT_SECONDS), or somebody wrote into the tables. Ingest and the usual way go on meanwhile; each hour is
-    stored by itself, so it may be stopped and run again.
+    Needed after a change of HEARTBEAT_SECONDS, or after somebody wrote into the tables. Ingest and the usual roll-ups
+    continue meanwhile. Each hour is stored by itself, so the command may be interrupted and repeated.
 
     \b
     Example:
@@ -76,4 +63,4 @@ def rebuild(start: datetime | None, end: datetime | None) -> None:
             for done, (hour, count) in enumerate(computed, 1):
                 rows += count
                 show(done, f"{hour:%Y-%m-%d %H:00}")
-    click.echo(f"{len(hours):,} hours, {rows:,} device-hours computed anew.")
+    click.echo(f"{len(hours):,} hours, {rows:,} device-hours recomputed.")
