@@ -92,7 +92,7 @@ def _expect_divergence(ground: Ground) -> None:
     """Readiness reports it; it is cleared then, since the audit counts only divergences that no fault caused."""
 
     def is_reported() -> bool:
-        return "diverged and was repaired" in ground.stack.health()[1].get("stream", {}).get("detail", "")
+        return "Diverged and was repaired" in ground.stack.health()[1].get("stream", {}).get("detail", "")
 
     ground.stack.wait_until(is_reported, QUIET_SECONDS, "does not report that its stream diverged")
     with ground.stack.database() as database:
