@@ -68,8 +68,8 @@ class Vehicle:
         return self.number % 12 == 7
 
     @property
-    def forgets_soc(self) -> bool:
-        """Its state of charge is missing now and then."""
+    def omits_soc(self) -> bool:
+        """Sometimes a reading has no state of charge."""
         return self.number % 10 == 5
 
     def efficiency(self, minute_of_day: int) -> float:
@@ -106,7 +106,7 @@ class Vehicle:
             "kwhDeliveredDc": round(dc, 5),
             "batteryTemp": round(ambient + excess + fault_warmth + 0.4 * (warmth - 0.5), 2),
         }
-        if not (self.forgets_soc and omission < 0.08):
+        if not (self.omits_soc and omission < 0.08):
             vehicle["soc"] = round(soc, 2)
         meter = {
             "meterId": self.meter_id,

@@ -109,7 +109,7 @@ def full(n: int, batch: int, clients: int, wait: float, url: str, key: str | Non
     sending.conclude()
 
 
-@load.command("load")
+@load.command()
 @count_argument
 @click.argument("seconds", type=click.FloatRange(0, min_open=True))
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second; default: as many as go.")
@@ -118,7 +118,7 @@ def full(n: int, batch: int, clients: int, wait: float, url: str, key: str | Non
 @wait_option
 @url_option
 @key_option
-def sustained(
+def steady(
     n: int, seconds: float, rate: float | None, batch: int, clients: int, wait: float, url: str, key: str | None
 ) -> None:
     """Readings from N meters and N vehicles in turn, for SECONDS.
@@ -129,8 +129,8 @@ def sustained(
 
     \b
     Examples:
-      energy load load 1000 60 --rate 500
-      energy load load 1000 60 --batch 500 --clients 16
+      energy load steady 1000 60 --rate 500
+      energy load steady 1000 60 --batch 500 --clients 16
     """
     sending = Sending(_running_api(url, key), clients)
     started = time.monotonic()

@@ -55,7 +55,7 @@ class Pacer:
         self._rate, self._seconds, self._count = rate, seconds, count
         self._free = connections
         self._busy: dict[Connection, Sent] = {}
-        self._paused: list[tuple[float, Connection, Sent | None]] = []  # until when, and what is repeated then
+        self._paused: list[tuple[float, Connection, Sent | None]] = []  # until when, and the request to repeat
         self._is_over = False
 
     def run(self) -> None:
@@ -74,7 +74,7 @@ class Pacer:
             connection.close()
 
     def stop(self) -> None:
-        """From any thread or signal handler: sends nothing more but what is to be repeated."""
+        """Sends nothing new from now on. For any thread or signal handler."""
         self._is_over = True
 
     def _send_due(self) -> None:

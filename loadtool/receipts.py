@@ -62,7 +62,7 @@ class Receipts:
     def _processed(self, entries: list[_Entry]) -> tuple[list[_Entry], int]:
         """The entries that are no longer pending, and the number of their dead letters.
 
-        Every entry is asked about only if the bisection came upon a dead letter: a load of good readings has none.
+        Entries are counted one by one only if the bisection finds a dead letter: a load of good readings has none.
         """
         low, high, has_dead_letters = 0, len(entries), False
         while low < high:

@@ -14,7 +14,7 @@ from loadtool.receipts import Receipts
 from loadtool.terminal import print_table, progress
 
 SNAPSHOT_SECONDS = 0.05  # between two snapshots while it sends
-STORED_SECONDS = 0.25  # between two while it waits for what is stored
+STORED_SECONDS = 0.25  # between two while it waits for the readings to be stored
 RETRY_SECONDS = 1.0  # after a broken connection
 
 

@@ -30,8 +30,8 @@ def simulate(n: int, url: str, key: str | None) -> None:
     """Simulate N vehicles: the last 24 hours, then a reading a minute.
 
     Each has a meter. They are called SIM-V001, SIM-M001 and so on. Some are degraded (SIM-V007), some fail at noon
-    (SIM-V003), and SIM-V005 forgets its state of charge now and then. Started again it goes on after the last
-    reading that the API has of each vehicle. While the API is unavailable or its backlog full, it waits.
+    (SIM-V003), and SIM-V005 sometimes omits its state of charge. A restart continues after the last reading
+    of each vehicle. While the API is unavailable or its backlog full, it waits.
 
     \b
     Example:
@@ -119,7 +119,7 @@ class Simulation:
         return found
 
     def catch_up(self, now: int) -> int:
-        """Sends what is due up to minute `now`, of the last 24 hours at most; returns the number of readings.
+        """Sends the missing readings up to minute `now`, of the last 24 hours at most; returns their number.
 
         Oldest first and one request at a time: when a reading was accepted, so was everything older of its vehicle.
         So the next start can continue after the latest reading. A meter's reading is in the request of its vehicle's.
@@ -166,5 +166,5 @@ class Simulation:
 
 
 def _stop(*_) -> None:
-    """At once, at any point: the next start asks the API for the latest readings."""
+    """Ends at any point: the next start asks the API for the latest readings."""
     raise SystemExit(0)

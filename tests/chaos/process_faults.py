@@ -35,12 +35,12 @@ def celery_parents_killed(ground: Ground) -> None:
 def killed_between_commit_and_trim(ground: Ground) -> None:
     """a drain that commits its batch and is killed (kill -9) before it trims the stream, three times"""
     for _ in range(3):
-        assert ground.stack.run_beside(RIVAL, "die").wait(RIVAL_SECONDS) == -signal.SIGKILL
+        assert ground.stack.run_beside(RIVAL, "kill").wait(RIVAL_SECONDS) == -signal.SIGKILL
 
 
 @fault(recovers_in=30)
 def paused_between_commit_and_trim(ground: Ground) -> None:
-    """a drain that is suspended between commit and trim while others continue, and then trims what is trimmed"""
+    """a drain that is suspended between commit and trim while others continue, and then trims again"""
     rival = ground.stack.run_beside(RIVAL, "pause")
     process = psutil.Process(rival.pid)
     ground.stack.wait_until(lambda: process.status() == psutil.STATUS_STOPPED, RIVAL_SECONDS, "let no rival drain")

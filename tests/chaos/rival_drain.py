@@ -1,6 +1,6 @@
-"""A drain outside of Celery that competes for the shards: `python -m tests.chaos.rival_drain die | pause | race`.
+"""A drain outside of Celery that competes for the shards: `python -m tests.chaos.rival_drain kill | pause | race`.
 
-die    commits one batch and kills itself before it trims the stream
+kill   commits one batch and kills itself before it trims the stream
 pause  commits one batch and stops itself there; continued, it trims
 race   drains in a tight loop for some seconds
 """
@@ -24,7 +24,7 @@ def main(mode: str) -> int:
     trim = TelemetryStream.trim
 
     def trim_late(self, *arguments, **options):
-        os.kill(os.getpid(), signal.SIGKILL if mode == "die" else signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGKILL if mode == "kill" else signal.SIGSTOP)
         trims.append(arguments)
         return trim(self, *arguments, **options)
 

@@ -1,4 +1,4 @@
-"""An API behind a real HTTP server, and a server that answers as a test says."""
+"""An API behind a real HTTP server, and a server with the answers of a test."""
 
 import socket
 import threading

@@ -32,7 +32,7 @@ def test_a_day_is_plausible_and_shows_the_faults_of_faulty_vehicles():
         assert all(0 <= v["batteryTemp"] <= 60 and 0 <= v.get("soc", 50) <= 100 for v in vehicles)
         assert all(220 < m["voltage"] < 240 and m["kwhConsumedAc"] >= 0 for m in meters)
         missing = sum("soc" not in v for v in vehicles)
-        assert (0 < missing < 200) if each.forgets_soc else missing == 0
+        assert (0 < missing < 200) if each.omits_soc else missing == 0
         socs = [v["soc"] for v in vehicles if "soc" in v]
         assert max(socs) - min(socs) > 30
         following = each.readings((day + 1) * MINUTES_A_DAY)[1]

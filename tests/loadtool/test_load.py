@@ -61,16 +61,16 @@ def test_full_prints_the_efficiency_of_each_vehicle(runner, url, draining, datab
     assert last_row(done.output)[:4] == ["12", "12", "0", "12"]
 
 
-def test_load_keeps_its_rate_and_counts_stored_readings(runner, url, draining, count):
-    done = runner.invoke(args=["load", "load", "5", "1", "--rate", "100", "--batch", "10", "--url", url])
+def test_steady_keeps_its_rate_and_counts_stored_readings(runner, url, draining, count):
+    done = runner.invoke(args=["load", "steady", "5", "1", "--rate", "100", "--batch", "10", "--url", url])
     assert done.exit_code == 0, done.output
     assert last_row(done.output)[:4] == ["100", "100", "0", "100"]
     assert count("meter_readings_history") + count("vehicle_readings_history") == 100
 
 
-def test_load_counts_refused_readings_apart_and_fails(runner, url, with_settings, drain_all, count):
+def test_steady_counts_refused_readings_apart_and_fails(runner, url, with_settings, drain_all, count):
     with_settings(stream_max_entries=4, stream_shards=2)
-    done = runner.invoke(args=["load", "load", "5", "0.4", "--clients", "2", "--wait", "0", "--url", url])
+    done = runner.invoke(args=["load", "steady", "5", "0.4", "--clients", "2", "--wait", "0", "--url", url])
     assert done.exit_code == 1
     assert "readings were refused: 503" in done.output
     assert "4 accepted readings are not stored yet; is a worker running?" in done.output

@@ -1,4 +1,4 @@
-"""`make bench`: what it computes and prints is right, it takes what it says, and it leaves nothing behind."""
+"""`make bench`: its arithmetic, its output, the documented figures, and a run that leaves nothing behind."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ def shown_table(*values: Value) -> str:
     return shown.get()
 
 
-# ── What is computed ─────────────────────────────────────────────────────────────────────────────────────────
+# ── Arithmetic ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_a_goal_is_met_at_its_bound():
 
 
 @pytest.mark.parametrize(("value", "shown"), [(123456.7, "123,457"), (0.2613, "0.261"), (3.44, "3.44"), (114.2, "114")])
-def test_a_number_has_the_digits_that_a_person_reads(value, shown):
+def test_a_number_has_three_significant_digits_or_all_before_the_point(value, shown):
     assert number(value) == shown
 
 
 def test_the_pace_is_taken_from_commit_to_commit_after_the_warm_up():
-    # Lumps of 100 at 1, 3, 5 and 7 s: the first comes before the warm-up is over, the looks end after the last.
+    # Batches of 100 at 1, 3, 5 and 7 s: the first is within the warm-up, the snapshots end after the last.
     snapshots = [Snapshot(at / 10, 100 * ((at + 10) // 20), 0) for at in range(81)]
     found = pace(SimpleNamespace(snapshots=snapshots, usages=[]))
     assert found.stored_per_second == pytest.approx(50)
@@ -87,17 +87,17 @@ def test_a_ratio_needs_both_of_its_values():
     assert ratios([bulk, Value("copy.rows", "", None, "")]) == []
 
 
-def test_a_goal_that_a_share_of_the_data_can_not_show_is_for_a_whole_run():
+def test_a_goal_that_needs_all_data_is_not_checked_in_the_short_form():
     values = [Value("performance.plain_sql", "", 3.0, "ms"), Value("performance.sql", "", 1.0, "ms")]
     (whole,), (quick,) = ratios(values), ratios(values, is_quick=True)
     assert (whole.is_met, quick.is_met) == (False, None)
 
 
-# ── What is sent ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("ndjson", [False, True])
-def test_the_minutes_bring_each_device_once_a_minute_and_all_is_accepted(ndjson):
+def test_the_minutes_have_each_device_once_a_minute_and_are_valid(ndjson):
     minutes = fleet.Minutes(NOON, 10_000, ndjson=ndjson)
     bounds = Bounds(NOON - timedelta(days=1), NOON + timedelta(days=1))
     found = [decode(minutes.body(n), kind=None, ndjson=ndjson, bounds=bounds, max_readings=10_000) for n in range(4)]
@@ -107,7 +107,7 @@ def test_the_minutes_bring_each_device_once_a_minute_and_all_is_accepted(ndjson)
     assert len({at for _, at in readings}) == 2
 
 
-def test_a_compressed_pool_holds_what_the_minutes_do(tmp_path):
+def test_the_compressed_bodies_are_those_of_the_minutes(tmp_path):
     file = tmp_path / "pool"
     gzip_ndjson.write_pool(file, NOON, 3, lambda *_: None)
     with file.open("rb") as pool:
@@ -116,7 +116,7 @@ def test_a_compressed_pool_holds_what_the_minutes_do(tmp_path):
     assert bodies == [minutes.body(n) for n in range(3)]
 
 
-def test_what_the_raw_copy_sends_arrives(database):
+def test_the_encoded_rows_are_those_of_the_fleet(database):
     day = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
     recorded, received = day, day + timedelta(seconds=1)
     copy_rows._encoded(database)(copy_rows._wire(recorded), copy_rows._wire(received))
@@ -132,10 +132,10 @@ def test_what_the_raw_copy_sends_arrives(database):
     assert row == (values.dc, values.temperature, values.soc)
 
 
-# ── What is shown ────────────────────────────────────────────────────────────────────────────────────────────
+# ── Output ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_table_says_what_was_measured_and_whether_the_goal_is_met():
+def test_the_table_has_values_goals_and_notes():
     shown = shown_table(
         Value("a", "bulk readings stored", 98_816.4, "/s", Goal(least=120_000), note="web 72%"),
         Value("b", "the SQL alone", 0.41, "ms", Goal(most=1)),
@@ -146,7 +146,7 @@ def test_the_table_says_what_was_measured_and_whether_the_goal_is_met():
     assert re.search(r"fleet summary +– +skipped: no such endpoint", shown)
 
 
-def test_the_json_holds_each_value_with_its_goal_and_its_samples():
+def test_the_json_has_each_value_with_goal_and_samples():
     values = [Value("a", "A", 2.0, "ms", Goal(most=1), samples=[1.0, 2.0]), Value("b", "B", None, "", note="failed")]
     whole = json.loads(report.as_json(values, {"cores": 2}, {"bulk": 0.01}, NOON, is_quick=True))
     assert whole["started"] == "2026-02-03T12:00:00+00:00"
@@ -157,7 +157,7 @@ def test_the_json_holds_each_value_with_its_goal_and_its_samples():
     assert (second["value"], second["goal"], second["met"], second["note"]) == (None, None, None, "failed")
 
 
-def test_a_machine_that_others_use_is_said_so():
+def test_other_programs_on_the_machine_cause_a_warning():
     assert "bulk 80%" in report.disturbance({"bulk": 0.8, "lag": 0.01})
     assert "lag" not in report.disturbance({"bulk": 0.8, "lag": 0.01})
     assert report.disturbance({"bulk": 0.01}) == ""
@@ -171,7 +171,7 @@ def test_a_machine_that_others_use_is_said_so():
         (Skipped("no such endpoint"), "skipped: no such endpoint", True),
     ],
 )
-def test_a_figure_that_can_not_be_taken_is_shown_with_the_reason(monkeypatch, error, note, is_skipped):
+def test_a_failed_figure_is_shown_with_the_reason(monkeypatch, error, note, is_skipped):
     def fail(_):
         raise error
 
@@ -181,29 +181,29 @@ def test_a_figure_that_can_not_be_taken_is_shown_with_the_reason(monkeypatch, er
     assert re.match(note, value.note, re.DOTALL)
 
 
-# ── What is documented ───────────────────────────────────────────────────────────────────────────────────────
+# ── Documentation ──── ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_says_what_it_means_here_and_in_the_document(name):
+def test_every_figure_is_described_in_its_module_and_in_the_document(name):
     assert len(FIGURES[name].__doc__) > 80
     assert f"| `{name}` |" in DOCUMENT
 
 
-def test_no_figure_is_documented_that_is_not_there():
+def test_only_existing_figures_are_documented():
     assert set(re.findall(r"^\| `([a-z]+)` \|", DOCUMENT, re.MULTILINE)) == set(FIGURES)
 
 
-def test_the_short_form_takes_what_the_goals_of_its_ratios_need():
+def test_the_short_form_has_the_figures_of_the_ratios_with_goals():
     assert set(QUICK) <= set(FIGURES)
     with_goals = {ratio.numerator.split(".")[0] for ratio in RATIOS if ratio.goal} - {"three"}
     assert with_goals <= set(QUICK)
 
 
-# ── The whole of it ──────────────────────────────────────────────────────────────────────────────────────────
+# ── A run ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_unknown_figure_is_refused_with_those_there_are():
+def test_an_unknown_figure_is_refused_with_a_list_of_all():
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--only", "bulk,speed"], cwd=ROOT, capture_output=True, text=True
     )
@@ -211,7 +211,7 @@ def test_an_unknown_figure_is_refused_with_those_there_are():
     assert "no such figure: speed; there are: decode, " in done.stderr
 
 
-def test_a_figure_is_taken_against_a_stack_of_its_own_and_nothing_stays(tmp_path):
+def test_a_run_uses_a_stack_of_its_own_and_leaves_nothing_behind(tmp_path):
     # Not in pytest's folder: for root that is closed to the user that Postgres then runs as.
     with tempfile.TemporaryDirectory(prefix="energy-") as home:
         os.chmod(home, 0o755)

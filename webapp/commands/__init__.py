@@ -68,7 +68,7 @@ def energy() -> None:
     Examples:
       energy status --watch
       energy keys create --name "Depot 1" --scope ingest
-      energy load load 1000 30 --rate 500
+      energy load steady 1000 30 --rate 500
       energy keys create --help
     """
     use_local_stack()

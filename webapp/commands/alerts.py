@@ -57,7 +57,7 @@ def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> No
 @click.argument("alert_ids", type=click.IntRange(1, 2**63 - 1), metavar="ID...", nargs=-1, required=True)
 @click.option("--note", help="For other people; replaces an earlier note.")
 def acknowledge_(alert_ids: tuple[int, ...], note: str | None) -> None:
-    """Record that a person knows about alerts, until they are resolved.
+    """Mark alerts as seen by a person, until they are resolved.
 
     \b
     Example:

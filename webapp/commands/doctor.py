@@ -40,7 +40,7 @@ def doctor(strict: bool, as_json: bool) -> None:
 
 
 def _print(findings: list[Finding]) -> None:
-    """With the remedy of what is not good; `--json` has the remedy of each."""
+    """Remedies only of warnings and errors; `--json` has all."""
     table = new_table("", "checked", "found, and why it matters")
     for finding in findings:
         text = Text.assemble((finding.check.detail, "bold"), f"\n{finding.remedy.why}")
