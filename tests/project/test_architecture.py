@@ -11,6 +11,7 @@ from tests import ROOT
 
 PRODUCT = ("models", "webapp", "workers", "loadtool", "devstack", "migrations")
 MAX_LINES = 300
+MAX_MODULES = 15  # of a folder
 # Rooms of tests that are about more than one room of the product.
 TESTS_ACROSS_ROOMS = {"chaos", "project", "promises"}
 
@@ -85,9 +86,11 @@ def test_the_web_holds_no_sql_and_no_redis_commands():
 
 
 @pytest.mark.parametrize("folder", PRODUCT)
-def test_modules_are_small(folder):
+def test_modules_and_folders_are_small(folder):
     for path in modules(folder):
         assert len(path.read_text().splitlines()) <= MAX_LINES, path
+    for place in {path.parent for path in modules(folder)}:
+        assert len(list(place.glob("[!_]*.py"))) <= MAX_MODULES, place
 
 
 def test_tests_stand_in_rooms_named_as_in_the_product():
