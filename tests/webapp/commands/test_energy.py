@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 
 import click
 import pytest
 
 from tests import ROOT
 from tests.processes import ENERGY, environment_without_stack
-from webapp.commands import COMMANDS, energy
+from webapp.commands import COMMANDS, energy, main
 from webapp.commands.environment import use_local_stack
 
 
@@ -48,6 +50,12 @@ def test_the_help_of_every_command_has_an_example():
     found = dict(leaves(energy))
     assert {"status", "keys create", "load steady", "export readings"} <= set(found)
     assert [words for words, command in found.items() if f"  energy {words}" not in command.help] == []
+
+
+def test_the_installed_script_runs_the_commands():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, function = project["scripts"]["energy"].split(":")
+    assert getattr(import_module(module), function) is main
 
 
 def test_an_unknown_command_is_refused(runner):
