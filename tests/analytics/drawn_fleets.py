@@ -1,4 +1,4 @@
-"""Fleets, feeds and windows as hypothesis draws them, and their way into the database."""
+"""Fleets, feeds and windows that Hypothesis draws, and how they are stored."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,26 +6,26 @@ from hypothesis import strategies as st
 
 from tests.analytics.oracle import Device, Fleet
 
-# Midnight, and with it the border of two partitions, lies within.
+# Midnight lies within, and with it the border of two partitions.
 BASE = datetime.now(UTC).replace(hour=22, minute=0, second=0, microsecond=0) - timedelta(days=3)
 MINUTES = 5 * 60
 METERS, VEHICLES = ("M1", "M2"), ("V1", "V2", "V3")
 HEARTBEAT = 60
 
 moments = st.integers(0, MINUTES).map(lambda minute: BASE + timedelta(minutes=minute))
-# Few different values, so that dips, resets, repeats and rises are all frequent.
-shown = st.sampled_from([0, 0.1, 0.5, 1, 2, 9, 9.5, 9.9, 10, 10.1, 12, 100, 99.9, 100.3, 90, 89.9])
+# Few different values, so that dips, resets, repeats and increases are all frequent.
+values = st.sampled_from([0, 0.1, 0.5, 1, 2, 9, 9.5, 9.9, 10, 10.1, 12, 100, 99.9, 100.3, 90, 89.9])
 windows = st.tuples(moments, moments).filter(lambda pair: pair[0] < pair[1])
 
 
 @st.composite
 def devices(draw) -> Device:
-    recorded = draw(st.lists(st.tuples(moments, shown), max_size=25))
+    recorded = draw(st.lists(st.tuples(moments, values), max_size=25))
     return Device(
         register=draw(st.sampled_from(["interval", "cumulative"])),
         rated_power_kw=draw(st.sampled_from([None, None, 6, 30])),
         heartbeat_seconds=draw(st.sampled_from([HEARTBEAT, HEARTBEAT, 900])),
-        # Received in the order drawn: some late, some of one instant twice.
+        # Received in the order in which they are drawn: some late, some twice for one instant.
         readings=[(at, BASE + timedelta(days=1, seconds=n), value) for n, (at, value) in enumerate(recorded)],
     )
 
@@ -61,7 +61,7 @@ def store_fleet(database, fleet: Fleet) -> None:
                         f"insert into {kind}_readings_history values (%s, %s, %s, {values}, '{name}')", device.readings
                     )
         for number, feed in enumerate(fleet.feeds):
-            # Every other feed is a charging session: the two count alike.
+            # Every other feed is a charging session, which counts like a mapping.
             table = (
                 "charging_sessions (vehicle_id, meter_id, started_at, ended_at)"
                 if number % 2

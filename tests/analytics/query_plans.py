@@ -1,4 +1,4 @@
-"""What Postgres plans, for tests that hold a query to its index."""
+"""Query plans, for tests that assert which index a query uses."""
 
 from collections.abc import Iterator
 

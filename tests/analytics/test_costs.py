@@ -106,17 +106,17 @@ def test_half_a_cent_is_rounded_up_once_at_the_end(client, send, arrange):
     assert costs(client, "2026-02-12T00:00:00Z", "2026-02-13T00:00:00Z")[0] == 0.02
 
 
-def test_a_register_is_paid_by_what_it_rose(client, send, arrange, database):
+def test_a_cumulative_meter_is_paid_by_its_increases(client, send, arrange, database):
     arrange(pricePerKwh=1)
     set_device(database, METER, "M001", {"register": "cumulative"})
     send(vehicle())
-    shown = ((9, 99.9), (10, 100.1), (11, 100), (12, 100.3))
-    send(*[meter(at=at(f"2026-02-10T{hour:02}:00:00Z"), kwhConsumedAc=kwh) for hour, kwh in shown])
+    readings = ((9, 99.9), (10, 100.1), (11, 100), (12, 100.3))
+    send(*[meter(at=at(f"2026-02-10T{hour:02}:00:00Z"), kwhConsumedAc=kwh) for hour, kwh in readings])
     # 0.2 − 0.1 + 0.3, from the reading before the window on.
     assert costs(client, "2026-02-10T10:00:00Z", "2026-02-11T00:00:00Z")[0] == 0.40
 
 
-def test_without_a_tariff_there_is_no_cost_and_without_energy_it_is_nothing(client, send, database, arrange):
+def test_without_a_tariff_there_is_no_cost_and_without_energy_it_is_zero(client, send, database, arrange):
     map_meter(client)
     send(meter(), vehicle())
     window = ("2026-02-10T00:00:00Z", "2026-02-11T00:00:00Z")
@@ -146,7 +146,7 @@ def test_currencies_are_not_added(client, send, arrange):
     ]
 
 
-def test_dc_counts_at_the_price_of_the_meter_that_fed_the_vehicle_then(client, send, database, arrange):
+def test_dc_energy_has_the_price_of_the_meter_that_fed_the_vehicle_at_that_time(client, send, database, arrange):
     change = at("2026-02-10T12:00:00Z")
     map_meter(client, "V001", "M001", to=change)
     map_meter(client, "V001", "M002", **{"from": change, "to": change + timedelta(hours=1)})
@@ -164,7 +164,7 @@ def test_dc_counts_at_the_price_of_the_meter_that_fed_the_vehicle_then(client, s
     assert costs(client, "2026-02-10T00:00:00Z", "2026-02-11T00:00:00Z") == (8.0, 1.3, "EUR")
 
 
-def test_of_a_shared_meter_each_pays_its_part(client, send, arrange):
+def test_vehicles_on_a_shared_meter_pay_their_shares(client, send, arrange):
     arrange()
     map_meter(client, "V002", "M001")
     moment = at("2026-02-10T10:10:00Z")
@@ -174,7 +174,7 @@ def test_of_a_shared_meter_each_pays_its_part(client, send, arrange):
     assert costs(client, "2026-02-10T10:00:00Z", "2026-02-10T11:00:00Z") == (2.25, 0.45, "EUR")
 
 
-# ── Against slow Python ──────────────────────────────────────────────────────────────────────────────────────
+# ── Against the oracle ──────────────────────────────────────────────────────────────────────────────────────
 
 TIMES = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from([0, 15, 30]))
 PRICES = st.integers(0, 9_999).map(lambda number: Decimal(number) / 10_000)
@@ -194,10 +194,10 @@ TARIFFS = st.builds(
     vehicle_id=st.sampled_from(VEHICLES),
     sites=st.dictionaries(st.sampled_from(METERS), TARIFFS),
 )
-def test_costs_are_what_the_slow_computation_says(database, fleet, window, vehicle_id, sites):
+def test_costs_are_those_of_the_oracle(database, fleet, window, vehicle_id, sites):
     store_fleet(database, fleet)
     database.execute("truncate tariffs")
-    tariffs = {meter_id: Tariff(f"at-{meter_id}", *told) for meter_id, told in sites.items()}
+    tariffs = {meter_id: Tariff(f"at-{meter_id}", *tariff) for meter_id, tariff in sites.items()}
     for meter_id, tariff in tariffs.items():
         set_tariff(database, tariff)
         set_device(database, METER, meter_id, {"site": tariff.site})
@@ -233,12 +233,12 @@ def slow_costs(fleet: Fleet, tariffs: dict, vehicle_id: str, start, end) -> dict
 
 def slow_price(tariff: Tariff, moment: datetime) -> Decimal:
     local = moment.astimezone(ZoneInfo(tariff.timezone))
-    shown = f"{local:%H:%M}"
+    clock = f"{local:%H:%M}"
     for period in tariff.periods:  # of every day
         if period.begins < period.ends:
-            holds = period.begins <= shown < period.ends
+            holds = period.begins <= clock < period.ends
         else:
-            holds = shown >= period.begins or shown < period.ends
+            holds = clock >= period.begins or clock < period.ends
         if holds:
             return period.price
     return tariff.price
@@ -249,7 +249,7 @@ def slow_price(tariff: Tariff, moment: datetime) -> Decimal:
     readings=st.lists(st.tuples(st.integers(0, 2_000_000), st.integers(0, 5)), min_size=1, max_size=200),
     price=st.integers(1, 99_999).map(lambda number: Decimal(number) / 100_000),
 )
-def test_decimals_cost_what_decimals_cost(database, readings, price):
+def test_costs_of_decimals_are_exact(database, readings, price):
     """Not a billionth off: half a cent goes up, whatever the binary numbers beside it are."""
     database.execute("truncate meter_readings_history, vehicle_meter_mapping, devices, tariffs")
     set_tariff(database, Tariff("depot", "EUR", "UTC", price))
@@ -312,7 +312,7 @@ def test_a_fleet_without_a_tariff_has_no_cost(database):
     assert get_fleet_costs(database, FleetQuery(Window(BASE, BASE + timedelta(hours=1)), 85, 60)) == []
 
 
-def test_hours_whose_price_changes_are_not_guessed(database, client, send, monkeypatch):
+def test_hours_in_which_the_price_changes_come_from_history(database, client, send, monkeypatch):
     start = BASE.replace(minute=0)
     start_watermark(database, start)
     odd = [{"from": f"{start.hour:02}:30", "to": f"{start.hour:02}:45", "pricePerKwh": 0.1}]

@@ -1,4 +1,4 @@
-"""Energy as SQL computes it, against the slow and obvious computation, on whatever hypothesis thinks of."""
+"""Energy computed by SQL equals that of the oracle, for fleets drawn by Hypothesis."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from tests.analytics.drawn_fleets import HEARTBEAT, METERS, VEHICLES, fleets, mo
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(fleet=fleets, window=windows, vehicle_id=st.sampled_from(VEHICLES))
-def test_performance_is_what_the_slow_computation_says(database, fleet, window, vehicle_id):
+def test_performance_is_that_of_the_oracle(database, fleet, window, vehicle_id):
     store_fleet(database, fleet)
     found = get_performance(database, vehicle_id, *window, heartbeat_seconds=HEARTBEAT)
     vehicle = fleet.vehicles[vehicle_id]
@@ -22,7 +22,7 @@ def test_performance_is_what_the_slow_computation_says(database, fleet, window, 
     overlapping = {f[1] for f in fleet.feeds if f[0] == vehicle_id and f[2] < window[1] and f[3] > window[0]}
     assert found.meters == sorted(overlapping)
     odd = vehicle.implausible(*window)
-    for meter_id, kwh, points in zip(found.meters, found.meters_kwh, found.meters_points, strict=True):
+    for meter_id, kwh, points, _ in found.meter_shares:
         assert kwh == pytest.approx(fleet.attributed(vehicle_id, meter_id, *window), abs=1e-9)
         fed = [
             implausible
@@ -36,19 +36,19 @@ def test_performance_is_what_the_slow_computation_says(database, fleet, window, 
 
 @settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(fleet=fleets, cuts=st.lists(moments, min_size=3, max_size=5, unique=True).map(sorted))
-def test_nothing_of_a_meter_is_lost_or_doubled(database, fleet, cuts):
-    """Whatever the windows and whoever shares: the parts add up to what was counted while anybody was fed."""
+def test_the_shares_of_a_meter_add_up_to_its_energy(database, fleet, cuts):
+    """The vehicles' shares in adjoining windows add up to what the meter counted while it fed a vehicle."""
     store_fleet(database, fleet)
     pieces = list(pairwise(cuts))
-    asked = [EnergyQuery(name, *piece) for name in VEHICLES for piece in pieces]
-    parts = get_performances(database, asked, heartbeat_seconds=HEARTBEAT)
+    queries = [EnergyQuery(name, *piece) for name in VEHICLES for piece in pieces]
+    performances = get_performances(database, queries, heartbeat_seconds=HEARTBEAT)
     for meter_id in METERS:
-        given_out = sum(
-            kwh for part in parts for name, kwh in zip(part.meters, part.meters_kwh, strict=True) if name == meter_id
+        shared_kwh = sum(
+            share.kwh for found in performances for share in found.meter_shares if share.meter_id == meter_id
         )
         counted = sum(
             kwh
             for at, kwh, _ in fleet.meters[meter_id].increments()
             if cuts[0] <= at < cuts[-1] and fleet.fed_at(meter_id, at)
         )
-        assert given_out == pytest.approx(counted, abs=1e-9)
+        assert shared_kwh == pytest.approx(counted, abs=1e-9)

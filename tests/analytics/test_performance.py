@@ -1,4 +1,4 @@
-"""Performance of a vehicle: whose energy counts, when, and how often; and by which index it is found."""
+"""Performance of a vehicle: which energy counts, when and how often, and the plan of the query."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -277,7 +277,7 @@ def test_an_end_before_the_start_of_an_open_mapping_is_refused(client):
     assert (answer.status_code, list(answer.json["errors"])) == (422, ["to"])
 
 
-# ── How it is found ──────────────────────────────────────────────────────────────────────────────────────────
+# ── The plan ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_performance_reads_only_the_covering_indexes_of_the_days_in_the_window(database):

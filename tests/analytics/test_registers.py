@@ -1,4 +1,4 @@
-"""The increment: what one reading adds. Numbers are worked out by hand."""
+"""The increment: the energy that one reading adds. Numbers are worked out by hand."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,14 +17,14 @@ def at(minutes: float) -> datetime:
 
 @pytest.fixture
 def counted(client, send):
-    """Stores what M001 showed, as (minutes after START, kWh); returns what the hour from START on answers."""
+    """Stores readings of M001, as (minutes after START, kWh); returns the performance of the hour from START."""
     map_meter(client)
     send(vehicle())
 
-    def counted(*shown, start=START, end=END, **known) -> dict:
-        if known:
-            assert client.put("/v1/meters/M001", json=known).status_code in (200, 201)
-        for minutes, kwh in shown:  # one by one: each is accepted after the one before
+    def counted(*readings, start=START, end=END, **settings) -> dict:
+        if settings:
+            assert client.put("/v1/meters/M001", json=settings).status_code in (200, 201)
+        for minutes, kwh in readings:  # one by one: each is accepted after the one before
             send(meter(at=at(minutes), kwhConsumedAc=kwh))
         answer = client.get("/v1/analytics/performance/V001", query_string={"from": stamp(start), "to": stamp(end)})
         assert answer.status_code == 200
@@ -45,28 +45,28 @@ def test_a_counter_adds_its_increases(counted):
     assert energy(counted((1, 100), (2, 101), (3, 103.5), register="cumulative")) == (3.5, 3, 0)
 
 
-def test_the_first_reading_ever_is_no_increase(counted):
+def test_the_first_reading_ever_adds_nothing(counted):
     assert energy(counted((1, 5000), register="cumulative")) == (0, 1, 0)
 
 
-def test_the_reading_before_the_window_is_what_the_first_one_adds_to(counted):
-    # Three days of silence: 110 − 100 belongs to minute 5, for nothing is spread over the time between. The 90 before
-    # the one before does not matter, nor what follows the window.
+def test_the_first_reading_of_a_window_adds_the_difference_to_the_one_before(counted):
+    # After three days without a reading: 110 − 100 belongs to minute 5, nothing is spread over the gap. The 90 does not
+    # matter, nor does the reading after the window.
     days = -3 * 24 * 60
     assert energy(counted((days - 10, 90), (days, 100), (5, 110), (61, 999), register="cumulative")) == (10, 1, 0)
 
 
-def test_a_reset_begins_anew(counted):
-    # 2 up to the swap, then the new meter's 3 itself, and 1 more.
+def test_after_a_reset_the_value_itself_counts(counted):
+    # 2 until the meter is exchanged, then the new meter's 3, and 1 more.
     assert energy(counted((1, 500), (2, 502), (3, 3), (4, 4), register="cumulative")) == (6, 4, 0)
 
 
 def test_a_dip_takes_back_what_is_added_again(counted):
-    # +1, −0.1, +0.2: from 100 to 101.1. By a rule for resets alone it would be 100.9 more.
+    # +1, −0.1, +0.2: from 100 to 101.1. If a dip counted as a reset it would be 100.9 more.
     assert energy(counted((1, 100), (2, 101), (3, 100.9), (4, 101.1), register="cumulative")) == (1.1, 4, 0)
 
 
-def test_a_window_with_nothing_but_a_dip_is_below_zero(counted):
+def test_a_window_with_only_a_dip_is_below_zero(counted):
     answer = counted((-1, 100), (1, 99.9), register="cumulative")
     assert energy(answer) == (-0.1, 1, 0)
     assert (answer["efficiencyRatio"], answer["status"]) == (None, "unknown")
@@ -78,16 +78,16 @@ def test_nine_tenths_are_a_dip_and_less_is_a_reset(counted, value, kwh):
 
 
 def test_a_placeholder_zero_is_a_reset_and_the_way_back_is_caught_by_the_rated_power(counted):
-    # A charger says 0 before it knows its register. 910 → 0 is a reset that adds 0; 0 → 910.08 is a rise of 910.08 in
-    # a minute, which a meter of 22 kW (0.3667 a minute) can't have counted; then 0.1 more.
-    shown = ((0, 910), (1, 0), (2, 910.08), (3, 910.18))
-    assert energy(counted(*shown, register="cumulative", ratedPowerKw=22)) == (0.1, 4, 1)
-    # Without a rated power nothing tells it from a swapped meter: 910.08 + 0.1.
+    # A charger sends 0 before it knows its register. 910 → 0 is a reset that adds 0; 0 → 910.08 is an increase in one
+    # minute that 22 kW (0.3667 kWh a minute) cannot yield; then 0.1 more.
+    readings = ((0, 910), (1, 0), (2, 910.08), (3, 910.18))
+    assert energy(counted(*readings, register="cumulative", ratedPowerKw=22)) == (0.1, 4, 1)
+    # Without a rated power it looks like an exchanged meter: 910.08 + 0.1.
     assert energy(counted(ratedPowerKw=None)) == (910.18, 4, 0)
 
 
-def test_a_gap_is_neither_filled_nor_left_out(counted):
-    # 40 minutes of silence: the whole increase at its end, where it was told.
+def test_energy_after_a_gap_belongs_to_the_reading_that_ends_it(counted):
+    # 40 minutes without a reading: the whole increase is at the end of the gap.
     first = counted((1, 10), (41, 50), register="cumulative")
     assert energy(first) == (40, 2, 0)
     assert energy(counted(end=at(41))) == (0, 1, 0)
@@ -102,23 +102,23 @@ def test_a_late_reading_divides_an_increase_and_changes_no_sum(counted):
     assert energy(counted(start=at(30))) == (2, 1, 0)
 
 
-def test_a_correction_counts_instead_of_what_it_corrects(counted):
-    # 10, 900 (a typing error), 12: the 900 stood for 890, and 12 after it for a reset of 12.
+def test_a_correction_replaces_the_reading(counted):
+    # 10, 900 (wrong), 12: the 900 adds 890, and 12 after it is a reset that adds 12.
     assert energy(counted((1, 10), (2, 900), (3, 12), register="cumulative")) == (902, 3, 0)
     assert energy(counted((2, 11))) == (2, 3, 0)  # 10, 11, 12
 
 
-def test_a_correction_before_the_window_is_the_one_looked_back_to(counted):
+def test_a_correction_before_the_window_is_the_value_before(counted):
     assert energy(counted((-5, 10), (-5, 14), (5, 20), register="cumulative")) == (6, 1, 0)
 
 
-def test_a_device_becomes_a_counter_and_its_past_counts_as_one(counted):
+def test_a_changed_register_applies_to_stored_readings(counted):
     assert energy(counted((1, 100), (2, 101))) == (201, 2, 0)
     assert energy(counted(register="cumulative")) == (1, 2, 0)
     assert energy(counted(register=None)) == (201, 2, 0)
 
 
-def test_a_vehicle_that_counts(client, send):
+def test_a_vehicle_with_a_cumulative_register(client, send):
     map_meter(client)
     client.put("/v1/vehicles/V001", json={"register": "cumulative"})
     send(
@@ -136,7 +136,7 @@ def test_a_vehicle_that_counts(client, send):
 # ── Rated power ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_the_rated_power_allows_is_plausible_to_the_last(counted):
+def test_energy_up_to_the_rated_power_is_plausible(counted):
     # 60 kW are 1 kWh a minute. 1 is allowed, 1.1 is not; after a gap of five minutes 5 are.
     assert energy(counted((0, 0), (1, 1), (2, 2.1), (7, 7.1), register="cumulative", ratedPowerKw=60)) == (6, 4, 1)
 
@@ -151,13 +151,13 @@ def test_interval_readings_are_judged_by_the_time_between(counted):
     assert energy(counted((0, 50), (1, 1.5), (3, 1.5), ratedPowerKw=60)) == (51.5, 3, 1)
 
 
-def test_interval_readings_come_at_least_a_heartbeat_apart(counted):
-    # A reading an instant after another one still tells of a whole heartbeat: 5 minutes, 5 kWh.
+def test_interval_readings_are_granted_at_least_a_heartbeat(counted):
+    # A reading six seconds after another one is granted a whole heartbeat: 5 minutes, 5 kWh.
     assert energy(counted((0, 1), (0.1, 5), ratedPowerKw=60, heartbeatSeconds=300)) == (6, 2, 0)
     assert energy(counted(heartbeatSeconds=60)) == (1, 2, 1)
 
 
-def test_completeness_is_judged_by_the_vehicles_own_heartbeat(client, send):
+def test_completeness_follows_the_vehicles_own_heartbeat(client, send):
     send(*[vehicle(at=at(minute)) for minute in range(0, 60, 5)])
     window = {"from": stamp(START), "to": stamp(END)}
     path = "/v1/analytics/performance/V001"
@@ -166,7 +166,7 @@ def test_completeness_is_judged_by_the_vehicles_own_heartbeat(client, send):
     assert client.get(path, query_string=window).json["completeness"] == 1
 
 
-# ── How it is found ──────────────────────────────────────────────────────────────────────────────────────────
+# ── The plan ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_counter_is_read_from_the_covering_index_only(database):

@@ -1,4 +1,4 @@
-"""Roll-ups: when the watermark moves, what leaves a mark, and what two at a time can't do to each other."""
+"""Roll-ups: when the watermark moves, which changes leave a stale mark, and races of drains and steps."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from models.analytics.rollups import pending_marks as settling
+from models.analytics.rollups import pending_marks
 from models.analytics.rollups.watermark import get_state, rebuild, roll_up_steps, watermark_target
 from models.devices.settings import set_device
 from models.locks import Lock, take_lock
 from models.readings import METER, Entry, MeterReading, VehicleReading, encode_entry, to_microseconds
-from models.storage import partitions
-from models.storage import stale_marks as marks
+from models.storage import partitions, stale_marks
 from models.storage.batch import Batch
 from models.storage.stale_marks import mark_stale, require_marks_before
 from models.storage.writer import store_batch
@@ -26,14 +25,14 @@ HOUR = timedelta(hours=1)
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 
 
-def marked(database) -> list[tuple]:
+def list_marks(database) -> list[tuple]:
     return database.execute(
         "select kind, device_ids, nullif(from_hour, '-infinity'), to_hour from rollup_marks order by id"
     ).fetchall()
 
 
 def store(connection, number: int, meters=(), vehicles=()) -> None:
-    """In the caller's transaction, by the way of every reading."""
+    """Stores readings in the caller's transaction, as the drain does."""
     entry = Entry(
         [MeterReading(name, to_microseconds(at), kwh, 230.0) for name, at, kwh in meters],
         [VehicleReading(name, to_microseconds(at), kwh, 25.0, None) for name, at, kwh in vehicles],
@@ -62,10 +61,10 @@ def test_the_first_run_rolls_up_all_of_history(database, send):
     assert [hour for _, hour in hourly_rows(database, "vehicle")] == [old + 5 * HOUR]
 
 
-def test_what_is_recorded_after_the_watermark_waits_for_it(database, send):
+def test_readings_after_the_watermark_are_rolled_up_when_it_passes_them(database, send):
     start_watermark(database, NOON)
     send(meter(at=NOON + timedelta(minutes=10), kwhConsumedAc=1), meter(at=NOON + timedelta(minutes=40)))
-    assert marked(database) == []
+    assert list_marks(database) == []
     roll_up(database, NOON + timedelta(minutes=30))
     assert hourly_rows(database, "meter") == {("M001", NOON): (1, 1, 0, 230)}
     roll_up(database, NOON + HOUR)
@@ -82,14 +81,14 @@ def test_one_process_at_a_time_does_a_step(database, resources):
     assert get_state(database).watermark == NOON + HOUR
 
 
-def test_the_task_brings_the_watermark_to_the_clock(database, broker):
+def test_the_task_moves_the_watermark_close_to_the_clock(database, broker):
     start_watermark(database, datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 3 * HOUR)
     tasks.roll_up()
     assert get_state(database).watermark >= watermark_target(datetime.now(UTC)) - timedelta(minutes=1)
     assert broker.llen("maintenance") == 0
 
 
-def test_a_task_that_is_behind_rings_for_itself_behind_what_waits(database, broker, monkeypatch):
+def test_a_task_that_is_behind_rings_for_itself(database, broker, monkeypatch):
     monkeypatch.setattr(tasks, "RUN_SECONDS", 0)
     start_watermark(database, NOON)
     tasks.roll_up()
@@ -97,7 +96,7 @@ def test_a_task_that_is_behind_rings_for_itself_behind_what_waits(database, brok
     assert broker.llen("maintenance") == 1
 
 
-def test_a_step_that_dies_is_done_again(database, send, monkeypatch):
+def test_a_step_that_crashes_is_repeated(database, send, monkeypatch):
     start_watermark(database, NOON)
     send(meter(at=NOON))
     database.execute("alter table vehicle_hourly rename to gone")
@@ -111,14 +110,14 @@ def test_a_step_that_dies_is_done_again(database, send, monkeypatch):
     assert len(hourly_rows(database, "meter")) == 1
 
 
-# ── Marks ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Stale marks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_late_reading_is_marked_with_it_and_then_counts(database, send):
+def test_a_late_reading_leaves_a_stale_mark_and_then_counts(database, send):
     start_watermark(database, NOON)
     late = NOON - timedelta(minutes=10)
     send(meter(at=late, kwhConsumedAc=4), meter("M002", at=late), meter(at=NOON), vehicle(at=late - HOUR))
-    assert [(kind, set(devices), *hours) for kind, devices, *hours in marked(database)] == [
+    assert [(kind, set(devices), *hours) for kind, devices, *hours in list_marks(database)] == [
         ("meter", {"M001", "M002"}, NOON - HOUR, NOON),
         ("vehicle", {"V001"}, NOON - 2 * HOUR, NOON - HOUR),
     ]
@@ -127,14 +126,14 @@ def test_a_late_reading_is_marked_with_it_and_then_counts(database, send):
     send(meter(at=late, kwhConsumedAc=5))  # a correction
     roll_up(database, NOON)
     assert hourly_rows(database, "meter")["M001", NOON - HOUR][:2] == (5, 1)
-    assert marked(database) == []
+    assert list_marks(database) == []
 
 
-def test_many_late_devices_of_an_hour_are_one_mark_that_rests_while_it_is_loaded(database, send, monkeypatch):
-    monkeypatch.setattr(marks, "MAX_DEVICES", 2)
+def test_many_late_devices_of_an_hour_are_one_mark_that_waits_until_the_hour_is_loaded(database, send, monkeypatch):
+    monkeypatch.setattr(stale_marks, "MAX_DEVICES", 2)
     start_watermark(database, NOON)
     send(*(meter(f"M{n}", at=NOON - HOUR) for n in range(3)))
-    assert marked(database) == [("meter", None, NOON - HOUR, NOON)]
+    assert list_marks(database) == [("meter", None, NOON - HOUR, NOON)]
     list(roll_up_steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
     assert hourly_rows(database, "meter") == {}
     database.execute("update rollup_marks set marked_at = now() - interval '6 s'")
@@ -142,22 +141,22 @@ def test_many_late_devices_of_an_hour_are_one_mark_that_rests_while_it_is_loaded
     assert len(hourly_rows(database, "meter")) == 3
 
 
-def test_a_mark_that_is_too_much_for_a_step_is_worked_off_in_several(database, send, monkeypatch):
+def test_a_mark_too_large_for_a_step_is_worked_off_in_several(database, send, monkeypatch):
     names = [f"V{n}" for n in range(50)]
     start_watermark(database, NOON - 2 * HOUR)
     send(*(vehicle(name, at=NOON - HOUR) for name in names))
     roll_up(database, NOON)
     database.execute("update vehicle_hourly set kwh = -1")
-    monkeypatch.setattr(settling, "DEVICE_HOURS_PER_STEP", 10)
+    monkeypatch.setattr(pending_marks, "DEVICE_HOURS_PER_STEP", 10)
     mark_stale(database, "vehicle", names, None, None)
     work = roll_up_steps(database, now=NOON + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT)
     next(work), next(work)
-    assert 0 < len(marked(database)[0][1]) < 50
+    assert 0 < len(list_marks(database)[0][1]) < 50
     list(work)
     assert {row[0] for row in hourly_rows(database, "vehicle").values()} == {1.2}
 
 
-def test_dead_letters_that_come_back_are_marked_too(database, resources):
+def test_replayed_dead_letters_leave_stale_marks(database, resources):
     from models.storage.dead_letters import DeadLetter, store_dead_letters
     from models.storage.replay import replay_batch
 
@@ -167,7 +166,7 @@ def test_dead_letters_that_come_back_are_marked_too(database, resources):
         database, [DeadLetter(0, EntryId(1, 0), "meter", "test", NOON, entry_readings=1, row=0, reading=reading)]
     )
     assert replay_batch(database, 1).replayed == 1
-    assert marked(database) == [("meter", ["M001"], NOON - HOUR, NOON)]
+    assert list_marks(database) == [("meter", ["M001"], NOON - HOUR, NOON)]
 
 
 def test_roll_ups_of_history_that_was_dropped_stay(database, send):
@@ -185,40 +184,40 @@ def test_roll_ups_of_history_that_was_dropped_stay(database, send):
 # ── Races ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_drain_in_flight_while_the_watermark_advances_is_not_missed(database, resources):
-    """It read where marks begin before the watermark moved: so the watermark waits for it to commit."""
+def test_a_drain_that_commits_while_the_watermark_moves_is_not_missed(database, resources):
+    """It read `marked_until` before that was raised, so the watermark waits for its commit."""
     start_watermark(database, NOON)
     is_stored, may_commit = threading.Event(), threading.Event()
 
     def drain():
         with resources.database.connection() as connection, connection.transaction():
-            store(connection, 1, meters=[("M001", NOON + timedelta(minutes=10), 7.0)])  # not late: no mark
+            store(connection, 1, meters=[("M001", NOON + timedelta(minutes=10), 7.0)])  # not late, so no stale mark
             is_stored.set()
             may_commit.wait(20)
 
     draining = threading.Thread(target=drain)
     draining.start()
     assert is_stored.wait(20)
-    assert not require_marks_before(database, NOON + HOUR, patience_seconds=0.1), "the drain is not waited for"
-    roll_up_gives_up(database)
-    # One that begins now knows, and is not held up by the one who waits.
+    assert not require_marks_before(database, NOON + HOUR, patience_seconds=0.1), "the watermark must wait"
+    assert_watermark_waits(database)
+    # A drain that starts now reads the new value, and does not wait.
     with resources.database.connection() as other, other.transaction():
         store(other, 2, meters=[("M002", NOON + timedelta(minutes=20), 1.0)])
-    assert marked(database) == [("meter", ["M002"], NOON, NOON + HOUR)]
+    assert list_marks(database) == [("meter", ["M002"], NOON, NOON + HOUR)]
     may_commit.set()
     draining.join()
     roll_up(database, NOON + HOUR)
     assert {name: row[0] for (name, _), row in hourly_rows(database, "meter").items()} == {"M001": 7, "M002": 1}
 
 
-def roll_up_gives_up(database) -> None:
-    """The watermark stays where it is as long as a transaction is there that may not know of its move."""
+def assert_watermark_waits(database) -> None:
+    """The watermark does not move while a transaction is open that may have read the old `marked_until`."""
     list(roll_up_steps(database, now=NOON + HOUR + timedelta(seconds=60), heartbeat_seconds=HEARTBEAT))
     assert get_state(database).watermark == NOON
 
 
 def test_drains_and_roll_ups_at_once_miss_nothing(database, resources):
-    """Two threads store readings of the minutes at the watermark, while a third moves it on as fast as it can."""
+    """Two threads store readings close to the watermark, while a third moves it as fast as it can."""
     start_watermark(database, NOON)
     stop = threading.Event()
 
@@ -245,7 +244,7 @@ def test_drains_and_roll_ups_at_once_miss_nothing(database, resources):
     stop.set()
     rolling.join()
     roll_up(database, NOON + HOUR)
-    # Of each minute one instant counts, whoever stored it, and however often.
+    # Each minute counts once, although both threads stored vehicle readings of it.
     assert {name: row[:2] for (name, _), row in hourly_rows(database, "meter").items()} == {
         "M1": (60, 60),
         "M2": (60, 60),
@@ -269,7 +268,7 @@ def test_a_late_reading_of_a_register_changes_the_hour_of_the_next_one(database,
     assert found == {NOON - 3 * HOUR: 0, NOON - 2 * HOUR: 4, NOON: 6}
 
 
-def test_a_register_that_is_set_counts_what_was_rolled_up_anew(database, send):
+def test_a_changed_register_has_rolled_up_hours_recomputed(database, send):
     start_watermark(database, NOON - 4 * HOUR)
     send(*(meter(at=NOON + n * HOUR, kwhConsumedAc=kwh) for n, kwh in ((-3, 100), (0, 110))))
     roll_up(database, NOON + HOUR)

@@ -89,7 +89,7 @@ def test_days_of_23_24_and_25_hours(client, send):
         assert energies(series(client, **query | {"bucket": "1h"})) == [1] * sum(days)
 
 
-def test_a_local_day_of_half_an_hour_beside(client, send):
+def test_a_local_day_that_starts_at_half_past_in_utc(client, send):
     # The 11th of February begins in Kolkata on the 10th at 18:30 UTC.
     send(
         meter(at=at("2026-02-10T18:29:59Z"), kwhConsumedAc=1),
@@ -102,8 +102,8 @@ def test_a_local_day_of_half_an_hour_beside(client, send):
 
 def test_a_register_counts_from_the_reading_before_the_window_and_a_dip_is_taken_back(client, send, database):
     set_device(database, METER, "M001", {"register": "cumulative"})
-    for time, shown in (("09:59", 100), ("10:10", 103), ("11:10", 102.9), ("12:10", 104), ("13:10", 5)):
-        send(meter(at=at(f"2026-02-10T{time}:00Z"), kwhConsumedAc=shown))
+    for time, kwh in (("09:59", 100), ("10:10", 103), ("11:10", 102.9), ("12:10", 104), ("13:10", 5)):
+        send(meter(at=at(f"2026-02-10T{time}:00Z"), kwhConsumedAc=kwh))
     answer = series(client, **{"from": "2026-02-10T10:00:00Z", "to": "2026-02-10T14:00:00Z"})
     # 103 − 100; the dip; 104 − 102.9; a reset counts what it shows.
     assert energies(answer) == [3, -0.1, 1.1, 5]

@@ -1,4 +1,4 @@
-"""Feeds: who draws from which meter when, and what of it is whose. Numbers are worked out by hand."""
+"""Feeds and shared meters: the share of each vehicle. Numbers are worked out by hand."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ def ac(client, *window) -> tuple[float, float]:
     return tuple(share(client, name, *window)["totalAcConsumption"] for name in ("V001", "V002"))
 
 
-def test_a_shared_meter_is_divided_by_what_each_took_in_the_hour(client, send):
+def test_a_shared_meter_is_divided_by_the_dc_energy_of_the_hour(client, send):
     map_meter(client, "V001")
     map_meter(client, "V002")
     send(
@@ -31,7 +31,7 @@ def test_a_shared_meter_is_divided_by_what_each_took_in_the_hour(client, send):
         vehicle("V001", at(20), kwhDeliveredDc=6),
         vehicle("V002", at(40), kwhDeliveredDc=2),
     )
-    # 10 kWh AC in the hour, DC 6 : 2. V001 gets 7.5, V002 2.5, at whichever minute either took it.
+    # 10 kWh AC in the hour, DC 6 : 2. V001 gets 7.5, V002 2.5; the minutes do not matter.
     answer = share(client)
     assert (answer["meters"], answer["shared"], answer["totalAcConsumption"]) == (["M001"], True, 7.5)
     assert answer["meterShares"] == [{"meterId": "M001", "shared": True, "acConsumption": 7.5, "meterDataPoints": 2}]
@@ -39,7 +39,7 @@ def test_a_shared_meter_is_divided_by_what_each_took_in_the_hour(client, send):
     assert share(client, "V002")["totalAcConsumption"] == 2.5
 
 
-def test_each_hour_is_divided_for_itself(client, send):
+def test_each_hour_is_divided_separately(client, send):
     map_meter(client, "V001")
     map_meter(client, "V002")
     send(
@@ -54,7 +54,7 @@ def test_each_hour_is_divided_for_itself(client, send):
     assert ac(client, 0, 120) == (14, 6)
 
 
-def test_where_nobody_took_anything_the_parts_are_equal(client, send):
+def test_shares_are_equal_if_no_vehicle_drew_energy(client, send):
     for name in ("V001", "V002", "V003"):
         map_meter(client, name)
         send(vehicle(name, at(0), kwhDeliveredDc=0))
@@ -62,21 +62,21 @@ def test_where_nobody_took_anything_the_parts_are_equal(client, send):
     assert ac(client) == (1, 1)
 
 
-def test_a_vehicle_that_was_never_heard_shares_too(client, send):
+def test_a_vehicle_without_readings_has_a_share(client, send):
     map_meter(client, "V001")
     map_meter(client, "V002")
     send(meter(at=at(10), kwhConsumedAc=3), vehicle("V001", at(10), kwhDeliveredDc=2))
     assert share(client)["totalAcConsumption"] == 3  # all of the DC is its own
     send(meter(at=at(70), kwhConsumedAc=3))
-    assert share(client, "V001", 60, 120)["totalAcConsumption"] == 1.5  # nobody took any
+    assert share(client, "V001", 60, 120)["totalAcConsumption"] == 1.5  # no vehicle drew energy
 
 
-def test_a_part_of_an_hour_shared_is_a_segment_of_its_own(client, send):
+def test_a_shared_part_of_an_hour_is_a_segment(client, send):
     map_meter(client, "V001")
     map_meter(client, "V002", **{"from": at(20), "to": at(40)})
     send(
         *[meter(at=at(minute), kwhConsumedAc=4) for minute in (10, 20, 39, 40)],
-        vehicle("V001", at(5), kwhDeliveredDc=100),  # alone then: of no account for the segment
+        vehicle("V001", at(5), kwhDeliveredDc=100),  # before the shared segment
         vehicle("V001", at(25), kwhDeliveredDc=3),
         vehicle("V002", at(25), kwhDeliveredDc=1),
         vehicle("V002", at(45), kwhDeliveredDc=100),  # no longer fed
@@ -89,7 +89,7 @@ def test_a_part_of_an_hour_shared_is_a_segment_of_its_own(client, send):
     assert share(client, "V001", 40, 60)["shared"] is False
 
 
-def test_a_window_that_cuts_a_segment_divides_by_the_whole_of_it(client, send):
+def test_a_window_that_cuts_a_segment_is_divided_by_the_whole_segment(client, send):
     map_meter(client, "V001")
     map_meter(client, "V002")
     send(
@@ -98,13 +98,13 @@ def test_a_window_that_cuts_a_segment_divides_by_the_whole_of_it(client, send):
         vehicle("V001", at(5), kwhDeliveredDc=3),
         vehicle("V002", at(55), kwhDeliveredDc=1),
     )
-    # 3 : 1 in the whole hour. In the first half only V001 took any, and yet V002 has its quarter: so the halves add up.
+    # 3 : 1 in the whole hour. V002 drew nothing in the first half, and has its quarter of it: so the halves add up.
     assert ac(client, 0, 30) == (6, 2)
     assert ac(client, 30, 60) == (6, 2)
     assert ac(client, 0, 60) == (12, 4)
 
 
-def test_counters_share_by_what_they_rose(client, send):
+def test_cumulative_vehicles_share_by_their_increases(client, send):
     map_meter(client, "V001")
     map_meter(client, "V002")
     for path in ("meters/M001", "vehicles/V001"):
@@ -120,7 +120,7 @@ def test_counters_share_by_what_they_rose(client, send):
     assert ac(client) == (6, 3)
 
 
-def test_a_mapping_that_changes_inside_the_window(client, send):
+def test_a_mapping_that_changes_within_the_window(client, send):
     map_meter(client, "V001", "M001", to=at(30))
     map_meter(client, "V002", "M001", **{"from": at(30)})
     send(
@@ -134,7 +134,7 @@ def test_a_mapping_that_changes_inside_the_window(client, send):
     assert share(client)["meterDataPoints"] == 2
 
 
-def test_a_swap_of_companions_within_the_hour(client, send):
+def test_the_other_vehicle_changes_within_the_hour(client, send):
     map_meter(client, "V001")
     map_meter(client, "V002", to=at(30))
     map_meter(client, "V003", **{"from": at(30)})
@@ -151,7 +151,7 @@ def test_a_swap_of_companions_within_the_hour(client, send):
     assert share(client, "V003")["totalAcConsumption"] == 3
 
 
-def test_a_session_on_a_meter_that_is_mapped_to_it_anyway_counts_once(client, send, database):
+def test_a_session_on_a_mapped_meter_counts_once(client, send, database):
     map_meter(client)
     database.execute(
         "insert into charging_sessions (vehicle_id, meter_id, started_at, ended_at) values ('V001', 'M001', %s, %s)",
@@ -162,7 +162,7 @@ def test_a_session_on_a_meter_that_is_mapped_to_it_anyway_counts_once(client, se
     assert (answer["totalAcConsumption"], answer["meterDataPoints"], answer["shared"]) == (2, 1, False)
 
 
-def test_two_meters_of_which_one_is_shared(client, send):
+def test_one_of_two_meters_is_shared(client, send):
     map_meter(client, "V001", "M001")
     map_meter(client, "V001", "M002")
     map_meter(client, "V002", "M002")
@@ -178,7 +178,7 @@ def test_two_meters_of_which_one_is_shared(client, send):
     ]
 
 
-def test_an_unmapped_vehicle_takes_nothing_from_anybody(client, send):
+def test_an_unmapped_vehicle_has_no_share(client, send):
     map_meter(client, "V001")
     send(meter(at=at(10), kwhConsumedAc=3), vehicle("V001", at(10)), vehicle("V002", at(10), kwhDeliveredDc=9))
     assert ac(client) == (3, 0)

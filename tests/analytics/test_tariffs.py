@@ -29,7 +29,7 @@ def test_a_flat_tariff_is_one_band():
     assert bands(tariff(), "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z") == [("01-01 00:00", "0.30")]
 
 
-def test_a_night_passes_midnight_and_follows_the_clock_on_the_wall():
+def test_a_night_passes_midnight_in_local_time():
     # Berlin in winter: 22:00–06:00 is 21:00–05:00 UTC.
     assert bands(tariff(NIGHT), "2026-01-10T00:00:00Z", "2026-01-11T00:00:00Z") == [
         ("01-10 00:00", "0.20"), ("01-10 05:00", "0.30"), ("01-10 21:00", "0.20"),
@@ -43,7 +43,7 @@ def test_a_night_passes_midnight_and_follows_the_clock_on_the_wall():
     ]  # fmt: skip
 
 
-def test_an_hour_that_is_shown_twice_costs_the_same_twice_and_one_that_is_skipped_nothing():
+def test_a_repeated_hour_has_the_same_price_twice_and_a_skipped_one_none():
     early = Period(DAYS, "02:15", "02:45", Decimal("0.10"))
     # 25 October 2026: 02:15–02:45 is 00:15–00:45 UTC and again 01:15–01:45 UTC.
     assert bands(tariff(early), "2026-10-25T00:00:00Z", "2026-10-25T03:00:00Z") == [
@@ -66,7 +66,7 @@ def test_a_period_that_passes_midnight_belongs_to_the_day_it_begins_on():
     ]  # fmt: skip
 
 
-def test_the_first_period_that_holds_a_time_wins():
+def test_the_first_period_that_contains_a_time_sets_the_price():
     weekend = Period(("sat", "sun"), "00:00", "24:00", Decimal("0.15"))
     # Friday 22:00 to Saturday 06:00 is night in both orders but for the hours after midnight.
     start, end = "2026-01-09T12:00:00Z", "2026-01-10T12:00:00Z"
@@ -108,7 +108,7 @@ PERIODS = st.builds(
     periods=st.lists(PERIODS, max_size=4),
     zone=st.sampled_from(["Europe/Berlin", "Australia/Lord_Howe", "America/Santiago", "Asia/Kolkata", "Pacific/Apia"]),
 )
-def test_bands_say_what_the_clock_says_every_minute(start, minutes, periods, zone):
+def test_bands_have_the_price_of_the_local_time_at_every_minute(start, minutes, periods, zone):
     start = start.replace(second=0, microsecond=0, tzinfo=UTC)
     found = price_bands(tariff(*periods, zone=zone), start, start + timedelta(minutes=minutes))
     place = 0
@@ -121,13 +121,13 @@ def test_bands_say_what_the_clock_says_every_minute(start, minutes, periods, zon
 
 def slow_price(periods, local: datetime) -> Decimal:
     """The price by comparing texts: today's periods, and what yesterday's have left over."""
-    shown = f"{local:%H:%M}"
+    clock = f"{local:%H:%M}"
     today, yesterday = DAYS[local.weekday()], DAYS[(local.weekday() + 6) % 7]
     for period in periods:
         passes_midnight = period.ends <= period.begins
-        if today in period.days and period.begins <= shown and (passes_midnight or shown < period.ends):
+        if today in period.days and period.begins <= clock and (passes_midnight or clock < period.ends):
             return period.price
-        if yesterday in period.days and passes_midnight and shown < period.ends:
+        if yesterday in period.days and passes_midnight and clock < period.ends:
             return period.price
     return Decimal("0.30")
 
@@ -177,7 +177,7 @@ def test_tariffs_are_paged_in_the_order_of_their_sites(client):
         ({"pricePerKwh": -0.1}, "pricePerKwh"),
         ({"pricePerKwh": "0.3"}, "pricePerKwh"),
         ({"pricePerKwh": 0.1234567}, "pricePerKwh"),
-        ({"pricePerKWh": 0.3}, "pricePerKWh"),  # a typo must not pass for nothing said
+        ({"pricePerKWh": 0.3}, "pricePerKWh"),  # a misspelt field is not ignored
         ({"periods": [{"from": "25:00", "to": "06:00", "pricePerKwh": 1}]}, "periods.0.from"),
         ({"periods": [{"from": "24:00", "to": "06:00", "pricePerKwh": 1}]}, "periods.0.from"),
         ({"periods": [{"days": ["monday"], "from": "22:00", "to": "06:00", "pricePerKwh": 1}]}, "periods.0.days.0"),
@@ -192,7 +192,7 @@ def test_a_tariff_that_is_wrong_is_refused_by_field(client, change, field):
     assert client.get("/v1/tariffs/depot").status_code == 404
 
 
-def test_a_key_that_is_bound_to_devices_has_no_say_in_prices(client, new_key):
+def test_a_key_that_is_bound_to_devices_cannot_set_tariffs(client, new_key):
     bound = {"Authorization": f"Bearer {new_key('admin', device_prefix='M0')}"}
     for method in ("get", "put", "delete"):
         assert client.open("/v1/tariffs/depot", method=method, json=NIGHTS, headers=bound).status_code == 403

@@ -1,4 +1,4 @@
-"""A small fleet to which anything happens: in the database, and beside it in the slow and obvious computation."""
+"""A small fleet and events that change it, in the database and, beside it, in the oracle."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ from models.stream.telemetry import FIELD
 from tests.analytics.oracle import HOUR, Device, Fleet
 from tests.rollups import HEARTBEAT, roll_up, start_watermark
 
-# Midnight, and with it the border of two partitions, lies within.
+# Midnight lies within, and with it the border of two partitions.
 BASE = datetime.now(UTC).replace(hour=21, minute=0, second=0, microsecond=0) - timedelta(days=3)
 MINUTES = 5 * 60
 METERS, VEHICLES = ("M1", "M2"), ("V1", "V2", "V3")
@@ -44,7 +44,7 @@ events = st.one_of(
 )
 
 
-# Something to change: meters that are shared for hours, and readings of everybody.
+# A start worth changing: a meter that is shared for hours, and readings of all devices, rolled up.
 beginnings = st.tuples(
     st.lists(
         st.tuples(
@@ -67,7 +67,7 @@ def at(minute: int) -> datetime:
 
 
 class World:
-    """The database, and beside it the same in the words of tests/analytics/oracle.py."""
+    """The database, and the same fleet as the oracle has it (tests/analytics/oracle.py)."""
 
     def __init__(self, database):
         database.execute(
@@ -79,14 +79,14 @@ class World:
         self.database, self.entries, self.more = database, 0, {}
         self.fleet = Fleet({name: Device() for name in METERS}, {name: Device() for name in VEHICLES}, [])
 
-    def happen(self, what: str, *how) -> None:
-        getattr(self, what)(*how)
+    def apply(self, event: str, *details) -> None:
+        getattr(self, event)(*details)
 
     def device(self, name: str) -> tuple[str, Device]:
         return ("meter", self.fleet.meters[name]) if name in METERS else ("vehicle", self.fleet.vehicles[name])
 
     def store(self, sent) -> None:
-        """One entry, by the way of every reading."""
+        """Stores one entry, as the drain does."""
         entry = Entry([], [])
         for number, (name, minute, value, other, soc) in enumerate(sent):
             kind, device = self.device(name)
@@ -144,22 +144,22 @@ class World:
             if self.database.execute(query, values).rowcount:
                 mark_feed_stale(self.database, *pair, *span)
 
-    def slow(self, kind: str) -> dict:
+    def expected(self, kind: str) -> dict:
         hours = [BASE.replace(minute=0) + n * HOUR for n in range(-2, MINUTES // 60 + 1)]
         known = self.fleet.meters if kind == "meter" else self.fleet.vehicles
-        row = self.slow_meter if kind == "meter" else self.slow_vehicle
+        row = self.expected_meter if kind == "meter" else self.expected_vehicle
         rows = {(name, hour): row(name, hour) for name in known for hour in hours}
         return {key: row for key, row in rows.items() if row}
 
     def instants(self, name: str, hour: datetime) -> list:
         return [found for found in self.device(name)[1].increments() if hour <= found[0] < hour + HOUR]
 
-    def slow_meter(self, name: str, hour: datetime) -> tuple | None:
+    def expected_meter(self, name: str, hour: datetime) -> tuple | None:
         found = self.instants(name, hour)
         volts = [self.more[name, moment][0] for moment, *_ in found]
         return found and (sum(f[1] for f in found), len(found), sum(f[2] for f in found), sum(volts))
 
-    def slow_vehicle(self, name: str, hour: datetime) -> tuple | None:
+    def expected_vehicle(self, name: str, hour: datetime) -> tuple | None:
         found = self.instants(name, hour)
         fed = {
             meter: [moment for moment, *_ in self.instants(meter, hour) if name in self.fleet.fed_at(meter, moment)]
@@ -168,8 +168,8 @@ class World:
         fed = {meter: moments for meter, moments in fed.items() if moments}
         if not (found or fed):
             return None
-        told = [self.more[name, moment] for moment, *_ in found]
-        temperatures, socs = [t for t, _ in told], [s for _, s in told if s is not None]
+        others = [self.more[name, moment] for moment, *_ in found]
+        temperatures, socs = [t for t, _ in others], [s for _, s in others if s is not None]
         kwh = [self.fleet.attributed(name, meter, hour, hour + HOUR) for meter in fed]
         return (
             sum(f[1] for f in found),

@@ -69,9 +69,9 @@ def comments_and_docstrings(path: Path) -> str:
     return "\n".join(comments + docstrings)
 
 
-@pytest.mark.parametrize("path", listed("*.md", "*.py"), ids=name_of)
+@pytest.mark.parametrize("path", listed("*.md", "*.py", "*.sql"), ids=name_of)
 def test_every_path_that_a_text_names_exists(path):
-    text = path.read_text() if path.suffix == ".md" else comments_and_docstrings(path)
+    text = comments_and_docstrings(path) if path.suffix == ".py" else path.read_text()
     made_at_run_time = (ROOT / ".gitignore").read_text()
     for name in PATH.findall(text):
         assert (ROOT / name).exists() or f"/{name}" in made_at_run_time, f"{name} does not exist"

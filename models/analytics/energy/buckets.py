@@ -1,8 +1,8 @@
-"""Where buckets of local time begin and end, in UTC: days have 23 and 25 hours, hours of Kolkata begin at half past.
+"""The edges of buckets of local time, in UTC: days can have 23 or 25 hours, hours of Kolkata start at half past.
 
-`5m`, `15m` and `1h` begin where the zone's clock shows a whole step, and wherever it is changed: no bucket is longer
-than its name. `1d` begins at the first local midnight, or where the clock goes on when midnight is skipped; `1w` is
-the ISO week, from Monday on; `1mo` the month of the calendar.
+`5m`, `15m` and `1h` start when the zone's clock shows a whole step, and at each clock change: no bucket is longer than
+its name. `1d` starts at the first local midnight, or at the clock change if midnight is skipped; `1w` is the ISO week,
+from Monday; `1mo` is the calendar month.
 """
 
 from bisect import bisect_right
@@ -11,13 +11,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-MAX_BUCKETS = 10_000  # a series
+MAX_BUCKETS = 10_000  # per series
 
 _DAY = timedelta(days=1)
-# Below a day: the times of day at which a bucket begins.
+# Below a day: the times of day at which a bucket starts.
 _STEPS = {"5m": timedelta(minutes=5), "15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
 _STOPS = {name: [step * n for n in range(_DAY // step)] for name, step in _STEPS.items()}
-# From a day on: the first day of the bucket behind the one that holds this day.
+# From a day: the first day of the bucket after the one with this day.
 _FOLLOWING = {
     "1d": lambda day: day + _DAY,
     "1w": lambda day: day + timedelta(days=7 - day.weekday()),
@@ -32,14 +32,14 @@ class TooManyBuckets(Exception):
 
 @cache
 def zone_names() -> frozenset[str]:
-    """The IANA names that are known here, of the machine's data or else of the package tzdata."""
-    return frozenset(available_timezones() - {"localtime", "Factory"})  # the machine's own, and none at all
+    """The IANA names of the machine's time zone data or, without it, of the package tzdata."""
+    return frozenset(available_timezones() - {"localtime", "Factory"})  # these depend on the machine
 
 
 def bucket_edges(start: datetime, end: datetime, bucket: str, zone: ZoneInfo) -> list[datetime]:
-    """The edges of the buckets of [start, end) in UTC, ascending, from `start` to `end`: one more than buckets.
+    """The edges of the buckets of [start, end) in UTC, ascending, with `start` and `end`.
 
-    Raises TooManyBuckets, or OverflowError where the window touches the ends of the calendar.
+    Raises TooManyBuckets, or OverflowError if the window touches the first or last year of the calendar.
     """
     edges = [start]
     while edges[-1] < end:
@@ -55,28 +55,28 @@ def bucket_edges(start: datetime, end: datetime, bucket: str, zone: ZoneInfo) ->
 
 def _next_begin(after: datetime, following: Callable[[date], date], zone: ZoneInfo) -> datetime:
     day = following(after.astimezone(zone).date())
-    # A clock set back across midnight shows the old day once more, when the new one has begun.
+    # A clock that is set back across midnight shows the old day again after the new one has started.
     while (begins := day_begins(day, zone)) <= after:
         day = following(day)
     return begins
 
 
 def next_stop(after: datetime, stops: Sequence[timedelta], zone: ZoneInfo) -> datetime:
-    """When the zone's clock next shows one of these times of day (ascending, the first is midnight), or is changed."""
+    """When the zone's clock next shows one of these times of day, or changes. `stops` ascend from midnight."""
     local = after.astimezone(zone).replace(tzinfo=None)
     midnight = datetime.combine(local, time())
-    behind = bisect_right(stops, local - midnight)
-    shown = midnight + (stops[behind] if behind < len(stops) else _DAY)
-    following = after + (shown - local)
+    place = bisect_right(stops, local - midnight)
+    next_local = midnight + (stops[place] if place < len(stops) else _DAY)
+    following = after + (next_local - local)
     if _offset(following, zone) == _offset(after, zone):
         return following
     return _clock_change(after, following, zone)
 
 
 def day_begins(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a local day: its first midnight or, where the clock skips it, when it is set forward."""
+    """The first instant of a local day: its first midnight or, if the clock skips it, the clock change."""
     midnight = datetime.combine(day, time())
-    # Of two midnights the first; one that is skipped is taken by the clock before the change, so it comes too late.
+    # fold=0: of two midnights the first. A skipped midnight is read by the clock before the change, so it is too late.
     begins = midnight.replace(tzinfo=zone).astimezone(UTC)
     if begins.astimezone(zone).replace(tzinfo=None) == midnight:
         return begins
@@ -84,7 +84,7 @@ def day_begins(day: date, zone: ZoneInfo) -> datetime:
 
 
 def _clock_change(before: datetime, until: datetime, zone: ZoneInfo) -> datetime:
-    """When in (before, until] the zone's clock is changed, to the second: it must be, and once only."""
+    """When in (before, until] the zone's clock changes, to the second. It must change exactly once."""
     old = _offset(before, zone)
     low, high = int(before.timestamp()), int(until.timestamp())
     while high - low > 1:
@@ -94,4 +94,4 @@ def _clock_change(before: datetime, until: datetime, zone: ZoneInfo) -> datetime
 
 
 def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
-    return moment.astimezone(zone).utcoffset()
+    return moment.astimezone(zone).utcoffset() or timedelta()
