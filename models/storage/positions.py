@@ -77,10 +77,12 @@ def record_batch(
     connection: psycopg.Connection, shard: int, entries: list[EntryId], *, readings: int, dead_letters: int
 ) -> None:
     numbers = [entry.number for entry in entries]
+    # The array as text: psycopg takes ten times as long to convert a list of thousands of numbers.
+    array = f"{{{','.join(map(str, numbers))}}}"
     connection.execute(
         """insert into ingest_batches (shard, last_entry, first_entry, entries, readings, dead_letters)
-           values (%s, %s, %s, %s, %s, %s)""",
-        [shard, numbers[-1], numbers[0], numbers, readings, dead_letters],
+           values (%s, %s, %s, %s::int8[], %s, %s)""",
+        [shard, numbers[-1], numbers[0], array, readings, dead_letters],
     )
 
 
