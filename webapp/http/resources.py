@@ -10,7 +10,7 @@ from psycopg_pool import PoolTimeout
 
 from models.resources import Resources
 
-# After so many failures in a row requests no longer wait for Postgres to fail them; every so often one probes.
+# After this many failures in a row, requests no longer wait for Postgres; at intervals one request tries it again.
 FAILURES_TO_OPEN = 3
 PROBE_AFTER_SECONDS = 2
 
