@@ -24,7 +24,7 @@ def test_scripts_are_loaded_again_after_redis_lost_them(stream, broker):
 
 
 def test_an_append_that_redis_executes_too_late_appends_nothing(stream, broker, servers):
-    """Redis stops while the append waits in its socket: the device is answered that nothing was taken, which stays
+    """Redis stops while the append waits in its socket: the device is answered that nothing was accepted, which stays
     true when Redis continues."""
     stream.append(b"x", owner=OWNERS[0])
     broker.execute_command("CLIENT", "PAUSE", int(RESEND_SECONDS * 1000) + 2500)

@@ -308,4 +308,4 @@ def test_an_unavailable_redis_is_answered_503(client, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0")
     answer = client.post("/v1/telemetry", json=meter())
     assert answer.status_code == 503
-    assert "nothing was taken" in answer.json["message"]
+    assert "nothing was accepted" in answer.json["message"]

@@ -7,6 +7,7 @@ from openapi_spec_validator import validate as validate_document
 
 from tests.factories import meter, vehicle
 from tests.webapp.documents import operations, resolve, validator
+from webapp.http.operations import Operation
 
 
 def test_the_document_is_openapi(document):
@@ -24,6 +25,15 @@ def test_every_route_is_in_the_document_and_nothing_else_is(app, document):
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     assert {(nameless(path), method) for path, method, _ in operations(document)} == routes
+
+
+def test_every_route_is_declared_on_its_view(app):
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        assert isinstance(view, Operation), f"{rule.rule} is not declared: see webapp/http/operations.py"
+        assert view.summary or not view.documented, rule.rule
+        # The arguments from the path are annotated, and with that documented and checked.
+        assert view.path.keys() >= rule.arguments or not view.documented, rule.rule
 
 
 def test_every_placeholder_is_a_parameter(document):
@@ -63,6 +73,17 @@ def test_the_contract_of_a_reading_is_in_the_document(document):
     assert properties["soc"]["type"] == ["number", "null"]
     assert (properties["soc"]["minimum"], properties["soc"]["maximum"]) == (0, 100)
     assert (properties["batteryTemp"]["minimum"], properties["batteryTemp"]["maximum"]) == (-60, 150)
+
+
+def test_a_stored_reading_has_the_bounds_of_one_that_is_posted(document):
+    schemas = document["components"]["schemas"]
+    bounds = ("minimum", "maximum")
+    for kind in ("Meter", "Vehicle"):
+        posted, stored = schemas[f"{kind}Reading"]["properties"], schemas[f"Stored{kind}Reading"]["properties"]
+        for name in posted.keys() & stored.keys() - {"timestamp"}:
+            # A value that may be null is an alternative to null.
+            number = next((shape for shape in stored[name].get("anyOf", ()) if shape != {"type": "null"}), stored[name])
+            assert [posted[name].get(bound) for bound in bounds] == [number.get(bound) for bound in bounds], name
 
 
 # ── Examples ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,19 +3,20 @@
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 from flask import Blueprint
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 from msgspec import Meta, field
 
 from models.access.keys import ADMIN, READ
 from models.analytics.money import tariffs
 from models.analytics.money.tariffs import DAYS
+from webapp.analytics.quantities import one_of
 from webapp.analytics.zones import IsZone
 from webapp.http.answers import JsonObject, Page
 from webapp.http.errors import ApiError
-from webapp.http.fields import DEVICE_ID, Number, PageSchema
+from webapp.http.fields import DEVICE_ID, PageSchema, finite_number
 from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
@@ -32,15 +33,13 @@ CURRENCY = re.compile(r"^[A-Z]{3}\Z")
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Price(Number):
+class Price(fields.Decimal):
     """The decimal that was written, not the binary number next to it."""
 
-    default_error_messages: ClassVar = {"digits": f"Must have at most {PRICE_DIGITS} digits after the decimal point."}
-
-    def _deserialize(self, value, attr, data, **kwargs) -> Decimal:
-        price = Decimal(repr(super()._deserialize(value, attr, data, **kwargs)))
-        if -price.as_tuple().exponent > PRICE_DIGITS and price != round(price, PRICE_DIGITS):
-            raise self.make_error("digits")
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
+        price = Decimal(repr(finite_number(value)))
+        if abs(price) <= MAX_PRICE and price != round(price, PRICE_DIGITS):
+            raise ValidationError(f"Must have at most {PRICE_DIGITS} digits after the decimal point.")
         return price
 
 
@@ -111,7 +110,7 @@ class NewTariffSchema(Schema):
 Site = Annotated[
     str, Meta(pattern=DEVICE_ID.pattern, description="as in the `site` of meters", examples=["depot-north"])
 ]
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Day = Annotated[str, one_of(DAYS)]
 PricePerKwh = Annotated[float, Meta(ge=0, description="money a kWh")]
 
 

@@ -33,7 +33,6 @@ from webapp.http.resources import current_resources, database
 bp = Blueprint("live", __name__)
 
 TAG = "Live state"
-KINDS_IN_PATHS = (("vehicles", VEHICLE), ("meters", METER))
 
 
 class LivePageSchema(PageSchema):

@@ -5,8 +5,10 @@ quantity more closely: `Annotated[Kwh, Meta(description="kWh that reached the ba
 """
 
 from datetime import datetime
-from typing import Annotated, overload
+from typing import Annotated, Any, overload
 
+import msgspec
+from flask import Response
 from msgspec import Meta, Struct, field
 
 from webapp.http.fields import DEVICE_ID
@@ -22,7 +24,7 @@ NextCursor = Annotated[str | None, Meta(description="the `cursor` of the next pa
 class Page(JsonObject):
     """Base of the pages of a list. A subclass says what its `items` are."""
 
-    items: list
+    items: list[Any]
     next: NextCursor
 
 
@@ -36,6 +38,10 @@ Ratio = Annotated[float | None, Meta(description="DC/AC; null: no AC energy was 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Celsius = Annotated[float | None, Meta(description="°C; null: no reading in the window")]
 Money = Annotated[float, Meta(description="money, to the cent")]
+
+
+def json_response(value: JsonObject, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, mimetype="application/json")
 
 
 def camel_case(name: str) -> str:

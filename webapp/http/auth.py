@@ -1,78 +1,70 @@
-"""Who asks, and may they? A request brings an API key; what it may do is decided here, before any view.
+"""Authentication and authorization, before any view: the key of a request, its scopes and its devices.
 
-`g.key` is the key of this request, None where AUTH=off and on public paths; `g.key_id` its id, for logs. No key,
-and nothing of one, is ever logged or answered.
+`g.key` is the request's key, None with AUTH=off and for public operations; `g.key_id` is its id, for logs. No key, and
+no part of one, is ever logged or answered.
 """
 
-from functools import cache
+from wsgiref.types import WSGIEnvironment
 
 from flask import Flask, Response, current_app, g, request
 
 from models.access.bindings import Binding
 from models.access.keyring import KeyRing, KeysUnknown
-from models.access.keys import ADMIN, INGEST, READ
+from models.access.keys import ADMIN, Key
 from webapp.http.errors import ApiError, error_response
 from webapp.http.operations import declared
 from webapp.http.resources import current_resources
 
+OTHER_DEVICES = "This key is bound to other devices"
+
 
 def init_app(app: Flask) -> None:
     app.extensions["keyring"] = KeyRing(app.extensions["resources"].database)
-    app.before_request(_admit)
-
-
-@cache
-def scopes_for(endpoint: str, method: str) -> tuple[str, ...]:
-    """The scopes of views without a declaration, of which a request needs one."""
-    blueprint = endpoint.rpartition(".")[0]
-    if endpoint == "ingest.show_receipt":
-        return INGEST, READ
-    if blueprint == "ingest":
-        return (INGEST,)
-    return (READ,) if method in ("GET", "HEAD") else (ADMIN,)
+    app.before_request(_authorize)
 
 
 def binding() -> Binding | None:
-    """The devices that this request may touch; None: all of them."""
-    return g.key.binding if g.key else None
+    """The devices that this request may access; None: all of them."""
+    key: Key | None = g.key
+    return key.binding if key else None
 
 
 def require_devices(*device_ids: str) -> None:
-    """Raises ApiError 403 where the key is bound to other devices."""
+    """Raises ApiError 403 if the key is bound to other devices."""
     bound = binding()
     if bound and not all(map(bound.covers, device_ids)):
-        raise ApiError(403, "This key is bound to other devices")
+        raise ApiError(403, OTHER_DEVICES)
 
 
-def _admit() -> Response | None:
+def _authorize() -> Response | None:
     g.key, g.key_id = None, ""
-    endpoint = request.endpoint
-    if not endpoint or request.method == "OPTIONS":
+    if request.endpoint is None or request.method == "OPTIONS":  # answered 404, 405, or with the methods of the path
         return None
-    operation = declared(endpoint)
-    needed = operation.scopes if operation else scopes_for(endpoint, request.method)
-    if not needed or current_resources().settings.auth == "off":
+    operation = declared(request.endpoint)
+    # A view without a declaration is for admins with a key for all devices.
+    scopes = operation.scopes if operation else (ADMIN,)
+    if not scopes or current_resources().settings.auth == "off":
         return None
     text = sent_key(request.environ)
     try:
         key = current_app.extensions["keyring"].find(text) if text else None
     except KeysUnknown:
-        return error_response(503, "The keys can't be looked up yet; nothing was taken, try again later")
+        return error_response(503, "The keys can't be looked up yet; nothing was accepted, try again later")
     if key is None:
-        # The same words for every reason: nobody learns which keys there are, or were.
+        # One text for all reasons: it does not disclose which keys exist or existed.
         response = error_response(401, "Send a valid API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`")
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
     g.key, g.key_id = key, key.id
-    if not key.allows(needed):
-        raise ApiError(403, f"This key lacks the scope {' or '.join(f'`{scope}`' for scope in needed)}")
-    if key.binding and operation and operation.all_devices:
-        raise ApiError(403, "This key is bound to some devices; the answer would cover all")
+    if not key.allows(scopes):
+        raise ApiError(403, f"This key lacks the scope {' or '.join(f'`{scope}`' for scope in scopes)}")
+    if key.binding and (operation is None or operation.all_devices):
+        raise ApiError(403, "This key is bound to some devices; the answer covers all")
     return None
 
 
-def sent_key(environ: dict) -> str | None:
-    """The key of either header; None where there is none, or two that differ."""
+def sent_key(environ: WSGIEnvironment) -> str | None:
+    """The key in either header; None if there is none, or if the two differ."""
     sent = set()
     if (authorization := environ.get("HTTP_AUTHORIZATION")) is not None:
         scheme, _, credentials = authorization.strip().partition(" ")

@@ -1,25 +1,26 @@
-"""A request's body: every byte of it, and never more than the bound."""
+"""Reads the body of a request: all of it, up to a bound."""
 
 import json
 import zlib
+from typing import IO, Any
 
 from flask import Request
 
 from webapp.http.errors import ApiError
 
-JSON_TYPES = ("application/json", "")  # the first device clients send no type at all
+JSON_TYPES = ("application/json", "")  # the first device clients send no Content-Type
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson")
 _CHUNK_BYTES = 64 * 1024
-# Each costs a copy of what follows it; a sender that compresses as it goes needs a few.
+# Each member costs a copy of the rest of the body. A sender that compresses in pieces makes a few.
 MAX_GZIP_MEMBERS = 100
 
 
 class Malformed(Exception):
-    """A body is not JSON; the message says where."""
+    """A body is not JSON. The message names the place."""
 
 
 def is_ndjson(request: Request) -> bool:
-    """Whether the body is NDJSON rather than JSON. Raises ApiError 415 where it is neither."""
+    """Whether the body is NDJSON rather than JSON. Raises ApiError 415 if it is neither."""
     if request.mimetype in NDJSON_TYPES:
         return True
     if request.mimetype in JSON_TYPES or request.mimetype.endswith("+json"):
@@ -28,21 +29,21 @@ def is_ndjson(request: Request) -> bool:
 
 
 def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body, decompressed. Raises ApiError: 413 above `max_bytes`, 415 or 400 where it can't be read."""
+    """The whole body, decompressed. Raises ApiError: 413 above `max_bytes`, 415 or 400 if it can't be read."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
-        raise ApiError(415, f"Content-Encoding {encoding!r} is not read here; send gzip or none")
+        raise ApiError(415, f"Content-Encoding {encoding!r} is not supported; send gzip or none")
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
-    # Read from the server itself: Werkzeug cuts a chunked body at the bound and calls it whole.
+    # Read from the server itself: Werkzeug cuts a chunked body at the bound, as if it were complete.
     raw = _read_to_end(request.environ["wsgi.input"], request.content_length, max_bytes)
     if request.content_length is not None and len(raw) < request.content_length:
         raise ApiError(400, f"The body ends after {len(raw)} of {request.content_length} bytes")
     return _inflate(raw, max_bytes) if "gzip" in encoding else raw
 
 
-def read_json(request: Request, max_bytes: int) -> object:
-    """The body's JSON. Raises ApiError, 400 where it is none."""
+def read_json(request: Request, max_bytes: int) -> Any:
+    """The body's JSON. Raises ApiError."""
     if is_ndjson(request):
         raise ApiError(415, "Send application/json here")
     try:
@@ -51,7 +52,7 @@ def read_json(request: Request, max_bytes: int) -> object:
         raise ApiError(400, f"The body is {error}") from None
 
 
-def _read_to_end(stream, length: int | None, max_bytes: int) -> bytes:
+def _read_to_end(stream: IO[bytes], length: int | None, max_bytes: int) -> bytes:
     if length is not None:
         return stream.read(length)
     parts, size = [], 0
@@ -64,7 +65,7 @@ def _read_to_end(stream, length: int | None, max_bytes: int) -> bytes:
 
 
 def _inflate(data: bytes, max_bytes: int) -> bytes:
-    """All members of a gzip body; stops inflating at the bound, however small the input is."""
+    """All members of a gzip body, decompressed up to the bound."""
     inflated = bytearray()
     members = 0
     try:
@@ -77,7 +78,7 @@ def _inflate(data: bytes, max_bytes: int) -> bytes:
             if len(inflated) > max_bytes:
                 raise _too_large(max_bytes)
             if not member.eof:
-                raise ApiError(400, "The gzip body ends before its end")
+                raise ApiError(400, "The gzip body is truncated")
             data = member.unused_data
     except zlib.error as error:
         raise ApiError(400, f"The body is not gzip: {error}") from None
@@ -88,8 +89,8 @@ def _too_large(max_bytes: int) -> ApiError:
     return ApiError(413, f"A body may hold at most {max_bytes} bytes, after decompression")
 
 
-def parse_json(body: bytes) -> object:
-    """JSON, and the numbers it has no words for: they are refused by field, not with the whole body."""
+def parse_json(body: bytes) -> Any:
+    """The value of a JSON body, NaN and infinities included: their fields are refused, not the whole body."""
     try:
         return json.loads(body.decode("utf-8-sig"), parse_int=_parse_int)
     except UnicodeDecodeError as error:

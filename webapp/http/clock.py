@@ -12,6 +12,7 @@ def request_time() -> datetime:
     """
     if not has_request_context():
         return datetime.now(UTC)
-    if "time" not in g:
-        g.time = datetime.now(UTC)
-    return g.time
+    moment: datetime | None = g.get("time")
+    if moment is None:
+        moment = g.time = datetime.now(UTC)
+    return moment

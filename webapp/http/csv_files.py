@@ -17,7 +17,7 @@ def wants_csv() -> bool:
     return request.accept_mimetypes.best_match(["application/json", CSV]) == CSV
 
 
-def csv_media(kind: type[JsonObject]) -> dict[str, dict]:
+def csv_media(kind: type[JsonObject]) -> dict[str, dict[str, str]]:
     """The media type of such an answer, for its declaration."""
     return {CSV: {"type": "string", "description": f"first the header: `{','.join(_columns(kind))}`"}}
 
@@ -40,7 +40,7 @@ def _columns(kind: type[JsonObject]) -> list[str]:
     return [field.encode_name for field in msgspec.structs.fields(kind)]
 
 
-def _lines(rows: Iterable[Iterable]) -> str:
+def _lines(rows: Iterable[Iterable[object]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer).writerows(rows)
     return buffer.getvalue()

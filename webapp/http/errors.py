@@ -1,6 +1,6 @@
-"""One error shape for everything that goes wrong, as the HTTP contract has it."""
+"""Errors as answers: one shape for all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -15,8 +15,8 @@ from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable, TokenReused
-from webapp.http.answers import Count, JsonObject, Time
-from webapp.http.encoding import json_response
+from webapp.http.answers import Count, JsonObject, Time, json_response
+from webapp.http.resources import current_resources
 
 RETRY_AFTER_SECONDS = 5
 log = structlog.get_logger()
@@ -33,6 +33,10 @@ class RowErrors(JsonObject):
     errors: FieldErrors
 
 
+NoneAccepted = Annotated[Literal[0], Meta(description="with a list of errors: no reading was accepted")]
+Rejected = Annotated[int, Meta(ge=1, description="with a list of errors: the number of readings")]
+
+
 class Error(JsonObject):
     """The shape of every error."""
 
@@ -42,16 +46,12 @@ class Error(JsonObject):
     timestamp: Time
     request_id: Annotated[str, Meta(description="as in X-Request-ID; leads to the log")]
     errors: FieldErrors | list[RowErrors] | UnsetType = UNSET
-    accepted: Annotated[Literal[0], Meta(description="with a list of errors: no reading was accepted")] | UnsetType = (
-        UNSET
-    )
-    rejected: Annotated[int, Meta(ge=1, description="with a list of errors: the number of readings")] | UnsetType = (
-        UNSET
-    )
+    accepted: NoneAccepted | UnsetType = UNSET
+    rejected: Rejected | UnsetType = UNSET
 
 
 class ApiError(Exception):
-    """Answers a request with an error. `errors` names what was wrong by field; `extra` goes to `error_response`."""
+    """Answers the request with an error. `errors` are by field; `extra` are keywords of `error_response`."""
 
     def __init__(self, status: int, message: str, errors: Any = UNSET, **extra: Any):
         super().__init__(message)
@@ -63,27 +63,23 @@ def not_found(what: str) -> ApiError:
 
 
 def init_app(app: Flask) -> None:
-    app.register_error_handler(ApiError, lambda e: error_response(e.status, e.message, e.errors, **e.extra))
-    app.register_error_handler(ValidationError, _invalid)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(
-        BacklogFull, _nothing_taken("backlog_full", "The backlog is full, nothing was taken; try again later")
-    )
-    app.register_error_handler(
-        StreamUnreachable,
-        _nothing_taken("redis_unavailable", "The telemetry stream is out of reach, nothing was taken; try again later"),
-    )
-    app.register_error_handler(OutcomeUnknown, _outcome_unknown)
-    app.register_error_handler(TokenReused, _token_reused)
-    for unavailable in (
-        psycopg.OperationalError,
-        PoolTimeout,
-        CircuitBreakerError,
-        redis.ConnectionError,
-        redis.TimeoutError,
-    ):
-        app.register_error_handler(unavailable, _unavailable)
-    app.register_error_handler(Exception, _unexpected)
+    handlers: dict[type[Exception], Callable[[Any], Response]] = {
+        ApiError: _api_error,
+        ValidationError: _invalid,
+        HTTPException: _http_error,
+        BacklogFull: _backlog_full,
+        StreamUnreachable: _stream_unreachable,
+        OutcomeUnknown: _outcome_unknown,
+        TokenReused: _token_reused,
+        psycopg.OperationalError: _postgres_unavailable,
+        PoolTimeout: _postgres_unavailable,
+        CircuitBreakerError: _postgres_unavailable,
+        redis.ConnectionError: _redis_unavailable,
+        redis.TimeoutError: _redis_unavailable,
+        Exception: _unexpected,
+    }
+    for error, handler in handlers.items():
+        app.register_error_handler(error, handler)
 
 
 def error_response(
@@ -110,16 +106,21 @@ def error_response(
         **more,
     )
     response = json_response(body, status)
-    if status == 503:
+    if status in (503, 504):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 
 
+def _api_error(error: ApiError) -> Response:
+    return error_response(error.status, error.message, error.errors, **error.extra)
+
+
 def _invalid(error: ValidationError) -> Response:
-    return error_response(422, "Validation failed", dict(_by_path(error.normalized_messages())))
+    messages: dict[str, Any] = error.normalized_messages()
+    return error_response(422, "Validation failed", dict(_by_path(messages)))
 
 
-def _by_path(messages: dict, path: str = "") -> Iterator[tuple[str, list[str]]]:
+def _by_path(messages: dict[str, Any], path: str = "") -> Iterator[tuple[str, list[str]]]:
     """The errors of nested fields under one name each, such as `periods.0.from`."""
     for name, found in messages.items():
         if isinstance(found, dict):
@@ -130,48 +131,54 @@ def _by_path(messages: dict, path: str = "") -> Iterator[tuple[str, list[str]]]:
 
 def _http_error(error: HTTPException) -> Response:
     response = error_response(error.code or 500, error.description or error.name)
-    # What the exception itself has to say in headers, such as Allow with a 405.
+    # Headers that the exception brings, such as Allow with a 405.
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
     return response
 
 
-def _nothing_taken(reason: str, message: str):
-    def handle(error: Exception) -> Response:
-        log.warning("ingest_refused", reason=str(error))
-        return error_response(503, message, reason=reason)
+def _backlog_full(error: BacklogFull) -> Response:
+    log.warning("ingest_refused", reason=str(error))
+    return error_response(503, "The backlog is full, nothing was accepted; try again later", reason="backlog_full")
 
-    return handle
+
+def _stream_unreachable(error: StreamUnreachable) -> Response:
+    log.warning("ingest_refused", reason=str(error))
+    return error_response(
+        503, "The stream is unavailable, nothing was accepted; try again later", reason="redis_unavailable"
+    )
 
 
 def _outcome_unknown(error: OutcomeUnknown) -> Response:
     log.warning("ingest_outcome_unknown", reason=str(error))
-    response = error_response(
+    return error_response(
         504,
-        "The answer of the telemetry stream got lost: the readings were taken once or not at all. "
-        "Send them again; with the same Idempotency-Key they are taken once.",
+        "The answer of the stream got lost: the readings were accepted once or not at all. "
+        "Send them again; with the same Idempotency-Key they are accepted once.",
     )
-    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
 
 
 def _token_reused(_: TokenReused) -> Response:
-    return error_response(
-        422,
-        "Validation failed",
-        {"Idempotency-Key": ["Was used for another request within the last 24 hours."]},
-        reason="token_reused",
-    )
+    seconds = current_resources().settings.idempotency_ttl_seconds
+    errors = {"Idempotency-Key": [f"Was used for another request within the last {seconds} seconds."]}
+    return error_response(422, "Validation failed", errors, reason="token_reused")
 
 
-def _unavailable(error: Exception) -> Response:
+def _postgres_unavailable(error: Exception) -> Response:
+    return _unavailable(error, "postgres_unavailable")
+
+
+def _redis_unavailable(error: Exception) -> Response:
+    return _unavailable(error, "redis_unavailable")
+
+
+def _unavailable(error: Exception, reason: str) -> Response:
     log.warning("unavailable", error=type(error).__name__, reason=str(error).strip())
-    away = "redis_unavailable" if isinstance(error, redis.RedisError) else "postgres_unavailable"
-    return error_response(503, "A server behind this one is out of reach; try again later", reason=away)
+    return error_response(503, "A server behind this one is unavailable; try again later", reason=reason)
 
 
 def _unexpected(error: Exception) -> Response:
-    """Tells nothing of the inside; the request id leads to the log line."""
+    """Discloses nothing of the error; the request id leads to its log line."""
     log.error("unexpected_error", exc_info=error)
-    return error_response(500, "Something went wrong on our side; the request id leads to the log")
+    return error_response(500, "An unexpected error; the request id leads to the log")

@@ -1,15 +1,16 @@
-"""Headers that browsers heed, on every answer; and CORS, where a setting asks for it.
+"""Security headers on every answer, and CORS for the origins in CORS_ORIGINS.
 
-These few lines rather than flask-talisman and flask-cors: the headers are constants, added to the answer's list at
-the very end, which costs a request nothing to speak of; and an origin is allowed by being in a set, with no patterns
-to get wrong. TLS ends at the proxy, so Strict-Transport-Security is the proxy's to say.
+Without flask-talisman and flask-cors: the headers are constants, appended at the very end at no measurable cost, and an
+origin is compared with a set, without patterns. TLS ends at the proxy, which sends Strict-Transport-Security.
 """
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, request
 from flask.globals import request_ctx
@@ -21,20 +22,21 @@ _SHARED = [
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
 ]
-# An answer is data: should a browser take it for a page, that page may load and run nothing.
+# An answer is data: a browser that takes it for a page may load and run nothing.
 _API = [
     *_SHARED,
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Cache-Control", "no-store"),
 ]
-# Swagger UI: its own files, its one inline script by hash, styles that it sets as it goes, and calls to this API.
+# Swagger UI: its own files, its one inline script by hash, inline styles, and calls to this API.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'{hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+Headers = list[tuple[str, str]]
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
-# No Access-Control-Allow-Credentials: there are no cookies, a page sends its key in a header of its own.
+# No Access-Control-Allow-Credentials: there are no cookies; a page sends its key in a header.
 _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, "
     "X-Request-ID",
@@ -47,21 +49,21 @@ _EXPOSED = (
 
 
 def init_app(app: Flask) -> None:
-    app.wsgi_app = _with_headers(app.wsgi_app)
+    app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
     app.after_request_funcs.setdefault("swagger_ui", []).append(_set_docs_policy)
     if app.extensions["resources"].settings.allowed_origins:
         app.before_request(_answer_preflight)
         app.after_request(_allow_origin)
 
 
-def _with_headers(serve: Callable) -> Callable:
-    def answer(environ: dict, start_response: Callable):
-        ours = _SHARED if environ["PATH_INFO"].startswith("/docs/") else _API
+def _with_headers(serve: WSGIApplication) -> Callable[..., Iterable[bytes]]:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        added = _SHARED if environ["PATH_INFO"].startswith("/docs/") else _API
 
-        def start(status: str, headers: list, exc_info=None):
+        def start(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
             if status.startswith("3"):
                 headers = [(name, _local(value) if name == "Location" else value) for name, value in headers]
-            return start_response(status, [*headers, *ours], exc_info)
+            return start_response(status, [*headers, *added], exc_info)
 
         return serve(environ, start)
 
@@ -69,21 +71,21 @@ def _with_headers(serve: Callable) -> Callable:
 
 
 def _local(location: str) -> str:
-    """Without the host: werkzeug takes that from the request, where a stranger may write any."""
+    """Without the host: werkzeug takes that from the request, in which a client may write any."""
     parts = urlsplit(location)
     return urlunsplit(("", "", f"/{parts.path.lstrip('/')}", parts.query, ""))
 
 
 def _set_docs_policy(response: Response) -> Response:
-    """Runs the inline scripts of a page that was made here, by their hashes, and no other."""
-    page = b"" if response.direct_passthrough else response.get_data()  # a file has none
+    """Allows the inline scripts of a page that this service rendered, by their hashes, and no others."""
+    page = b"" if response.direct_passthrough else response.get_data()  # static files have no inline scripts
     hashes = [f" 'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in _INLINE_SCRIPT.findall(page)]
     response.headers["Content-Security-Policy"] = _DOCS_POLICY.format(hashes="".join(hashes))
     return response
 
 
 def _answer_preflight() -> Response | None:
-    """Before any key is asked for: browsers send none with the question whether they may send one."""
+    """Runs before webapp.http.auth: a browser sends no key with a preflight."""
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return Response(status=204)
     return None
@@ -96,7 +98,7 @@ def _allow_origin(response: Response) -> Response:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = _EXPOSED
         if request.method == "OPTIONS":
-            # Of all routes with this path, of which the request matches one.
+            # Several routes may have this path; the request is matched to one of them.
             adapter = request_ctx.url_adapter
             methods = set(adapter.allowed_methods()) - {"HEAD", "OPTIONS"} if adapter else ()
             response.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(methods))

@@ -37,7 +37,7 @@ def _count_request() -> None:
 def _too_many(error: LimitReached) -> Response:
     note_allowance(error.allowance)
     seconds = error.allowance.wait_seconds
-    response = error_response(429, f"This key's limit is reached, nothing was taken; try again in {seconds} s")
+    response = error_response(429, f"This key's limit is reached, nothing was accepted; try again in {seconds} s")
     response.headers["Retry-After"] = str(seconds)
     return response
 

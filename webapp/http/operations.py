@@ -42,9 +42,8 @@ from flask import Response, current_app, request
 from marshmallow import Schema, ValidationError
 from werkzeug.wrappers import Response as AnyResponse
 
-from webapp.http.answers import camel_case
+from webapp.http.answers import camel_case, json_response
 from webapp.http.bodies import read_json
-from webapp.http.encoding import json_response
 from webapp.http.errors import not_found
 from webapp.http.fields import DEVICE_ID_RULE
 
@@ -60,9 +59,9 @@ class Answer:
 
     description: str
     body: Any = None
-    media: Mapping[str, dict] = field(default_factory=dict)
+    media: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     headers: tuple[str, ...] = ()
-    links: Mapping[str, dict] = field(default_factory=dict)
+    links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

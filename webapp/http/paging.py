@@ -19,13 +19,13 @@ def encode_cursor(*key: Any) -> str:
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(key)).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None, *types: Any) -> tuple | None:
+def decode_cursor(cursor: str | None, *types: Any) -> tuple[Any, ...] | None:
     """The key after which the page begins; None for the first page. Raises ValidationError."""
     if cursor is None:
         return None
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        key = msgspec.msgpack.decode(packed, type=GenericAlias(tuple, types))
+        key: tuple[Any, ...] = msgspec.msgpack.decode(packed, type=GenericAlias(tuple, types))
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         key = ()
     if not key or not all(DEVICE_ID.match(part) for part in key if isinstance(part, str)):
@@ -33,7 +33,7 @@ def decode_cursor(cursor: str | None, *types: Any) -> tuple | None:
     return key
 
 
-def page(items: list[T], limit: int, key: Callable[[T], tuple]) -> tuple[list[T], str | None]:
+def page(items: list[T], limit: int, key: Callable[[T], tuple[Any, ...]]) -> tuple[list[T], str | None]:
     """The page out of up to limit + 1 items, and the cursor of the next page; None if this is the last.
 
     `key` is what the list is ordered by, as `decode_cursor` returns it.

@@ -1,4 +1,7 @@
-"""Every request has an id: the sender's X-Request-ID, or one made here. It is in each answer and log line."""
+"""Request ids and the log line of a request.
+
+The id is the sender's X-Request-ID if that is plain, else a new one; it is in the answer and in every log line.
+"""
 
 import re
 import time
@@ -6,15 +9,17 @@ import uuid
 
 import structlog
 from flask import Flask, Response, g, request
+from flask.globals import app_ctx, request_ctx
 
 from models.observability.logs import request_id
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
-MAX_PATH = 200  # characters of a refused request's path in the log
+MAX_PATH = 200  # characters of the path of a refused request
 log = structlog.get_logger()
 
 
 def init_app(app: Flask) -> None:
+    """After webapp.http.metrics, which notes when the request started."""
     app.before_request(_name)
     app.after_request(_return_id)
     if app.extensions["resources"].settings.log_requests == "all":
@@ -24,14 +29,13 @@ def init_app(app: Flask) -> None:
 
 
 def _name() -> None:
-    g.arrived = time.perf_counter()
     g.request_id = name_request(request.headers.get("X-Request-ID", ""))
 
 
 def name_request(sent: str) -> str:
-    """The id of the request that this thread answers from now on: the sender's own, where that is a plain one."""
+    """The id of the request that this thread handles from now on; `sent` is its X-Request-ID."""
     name = sent if _PLAIN.match(sent) else uuid.uuid4().hex
-    # Set anew by each request, so that none logs under the id of the one that its thread served before.
+    # Each request sets it, so that none logs with the id of the request before it on this thread.
     request_id.set(name)
     return name
 
@@ -46,21 +50,21 @@ def _log_errors(response: Response) -> Response:
 
 
 def _log(response: Response) -> Response:
-    # The objects behind Flask's proxies, which would cost more than the line.
-    asked, known = request._get_current_object(), vars(g._get_current_object())
+    # The objects behind Flask's proxies: reading each value through a proxy costs more than the line.
+    sent, known = request_ctx.request, vars(app_ctx.g)
     accepted = rejected = None
     if decoded := known.get("decoded"):
         is_new = response.status_code < 300 and "replayed" not in known
         accepted, rejected = decoded.accepted if is_new else 0, decoded.rejected
     log_request(
-        asked.method,
-        asked.url_rule.rule if asked.url_rule else "unmatched",
+        sent.method,
+        sent.url_rule.rule if sent.url_rule else "unmatched",
         response.status_code,
-        time.perf_counter() - known["arrived"],
+        time.perf_counter() - known["started"],
         known.get("key_id", ""),
         accepted,
         rejected,
-        path=asked.path[:MAX_PATH] if response.status_code >= 400 else None,
+        path=sent.path[:MAX_PATH] if response.status_code >= 400 else None,
     )
     return response
 
@@ -75,11 +79,16 @@ def log_request(
     rejected: int | None,
     path: str | None = None,
 ) -> None:
-    """One line a request. It has no key, no header, no body and no query: each may hold a secret."""
-    line = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
+    """Logs a request, without its key, headers, body and query: each may hold a secret."""
+    line: dict[str, str | int | float] = {
+        "method": method,
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 4),
+    }
     if key_id:
         line["key_id"] = key_id
-    if accepted is not None:
+    if accepted is not None and rejected is not None:
         line["accepted"], line["rejected"] = accepted, rejected
     if path is not None:
         line["path"] = path

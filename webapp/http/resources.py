@@ -1,4 +1,4 @@
-"""What the application holds open, for the views."""
+"""The application's connections, for views; Postgres is behind a circuit breaker."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,33 +10,34 @@ from psycopg_pool import PoolTimeout
 
 from models.resources import Resources
 
-# After this many failures in a row, requests no longer wait for Postgres; at intervals one request tries it again.
+# After this number of failures in a row, requests fail at once instead of waiting for Postgres.
 FAILURES_TO_OPEN = 3
-PROBE_AFTER_SECONDS = 2
+PROBE_AFTER_SECONDS = 2  # then one request tries Postgres again
 
 
-def is_out_of_reach(_type: type, error: BaseException) -> bool:
-    """Whether Postgres could not be asked; a statement that took too long is no sign of that."""
+def is_unavailable(_type: type, error: BaseException) -> bool:
+    """Whether the error means that Postgres is unavailable. A statement timeout does not."""
     return isinstance(error, psycopg.OperationalError | PoolTimeout) and not isinstance(
         error, psycopg.errors.QueryCanceled
     )
 
 
 def new_breaker() -> CircuitBreaker:
-    return CircuitBreaker(FAILURES_TO_OPEN, PROBE_AFTER_SECONDS, is_out_of_reach, name="postgres")
+    return CircuitBreaker(FAILURES_TO_OPEN, PROBE_AFTER_SECONDS, is_unavailable, name="postgres")
 
 
 def current_resources() -> Resources:
     """This process's connections, opened by create_app."""
-    return current_app.extensions["resources"]
+    resources: Resources = current_app.extensions["resources"]
+    return resources
 
 
 @contextmanager
 def database() -> Iterator[psycopg.Connection]:
-    """A connection of the pool, behind the circuit breaker.
+    """A connection of the pool.
 
-    Raises PoolTimeout or psycopg.OperationalError where Postgres is out of reach, CircuitBreakerError where it
-    has been so lately: all of them are answered 503.
+    Raises PoolTimeout or psycopg.OperationalError if Postgres is unavailable, and CircuitBreakerError without trying
+    if it just was. Each is answered 503.
     """
     breaker: CircuitBreaker = current_app.extensions["breaker"]
     if breaker.opened:

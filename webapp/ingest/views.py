@@ -15,9 +15,9 @@ from models.access.keys import INGEST, READ
 from models.readings import METER, VEHICLE, Entry, Kind
 from models.storage.receipts import get_entry_state
 from models.stream.entry_ids import parse_receipt
-from webapp.http.auth import binding
+from webapp.http.answers import json_response
+from webapp.http.auth import OTHER_DEVICES, binding
 from webapp.http.bodies import Malformed, is_ndjson, read_body
-from webapp.http.encoding import json_response
 from webapp.http.errors import ApiError, not_found
 from webapp.http.limits import note_allowance
 from webapp.http.operations import operation
@@ -138,11 +138,11 @@ def _refuse_without_good_readings(decoded: Decoded, atomic: bool) -> None:
     if not decoded.rejected:
         raise ApiError(422, "Validation failed", {"_schema": ["There is no reading in the body."]})
     all_forbidden = decoded.forbidden == decoded.rejected
-    status, message = (403, "This key is bound to other devices") if all_forbidden else (422, "Validation failed")
+    status, message = (403, OTHER_DEVICES) if all_forbidden else (422, "Validation failed")
     if decoded.is_single:
         raise ApiError(status, message, decoded.errors[0]["errors"])
     if atomic:
-        message += "; the request is atomic, nothing was taken"
+        message += "; the request is atomic, nothing was accepted"
     raise ApiError(status, message, decoded.errors, accepted=0, rejected=decoded.rejected)
 
 

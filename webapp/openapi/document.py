@@ -21,7 +21,7 @@ _ARGUMENT = re.compile(r"<(?:[^:>]+:)?(\w+)>")
 _SETTING = re.compile(r"{([a-z_]+)}")
 
 
-def build_document(app: Flask, settings: Settings) -> dict:
+def build_document(app: Flask, settings: Settings) -> dict[str, Any]:
     """The document of an application with all its routes; `settings` fill in the limits that descriptions name."""
     requests = Requests()
     spec = APISpec(
@@ -46,7 +46,8 @@ def build_document(app: Flask, settings: Settings) -> dict:
         described["operationId"] = name
         described["parameters"] += query_parameters(requests, operation.query) if operation.query else []
         spec.path(path, operations=dict.fromkeys(methods, described))
-    return _finish(spec.to_dict(), settings)
+    document: dict[str, Any] = _finish(spec.to_dict(), settings)
+    return document
 
 
 def _routes(app: Flask) -> Iterator[tuple[str, list[str], Operation, str]]:
@@ -117,7 +118,7 @@ def _responses(spec: APISpec, operation: Operation) -> dict[int, Any]:
 
 def _response(spec: APISpec, answer: Answer, json: Any, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
     content = {"application/json": {"schema": json_type(spec, json)}} if json else {}
-    content |= {media_type: {"schema": schema} for media_type, schema in answer.media.items()}
+    content |= {media_type: {"schema": dict(schema)} for media_type, schema in answer.media.items()}
     names = ("X-Request-ID", *answer.headers, *more_headers)
     return {
         "description": answer.description,

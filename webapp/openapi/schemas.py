@@ -14,7 +14,7 @@ REFERENCE = "#/components/schemas/{name}"
 
 
 class RequestConverter(OpenAPIConverter):
-    def schema2jsonschema(self, schema: Schema) -> dict:
+    def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
         return {"description": schema.__doc__, **super().schema2jsonschema(schema)}
 
 
@@ -39,7 +39,7 @@ def _component_name(schema: type[Schema] | Schema) -> str:
     return kind.__name__.removesuffix("Schema")
 
 
-def _boolean_words(_: Any, field: fields.Field, ret: dict) -> dict:
+def _boolean_words(_: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
     """A Boolean stands in query strings only: these words, and no others."""
     if not isinstance(field, fields.Boolean):
         return {}
@@ -48,7 +48,7 @@ def _boolean_words(_: Any, field: fields.Field, ret: dict) -> dict:
     return words if default is None else words | {"default": str(default).lower()}
 
 
-def json_type(spec: APISpec, kind: Any) -> dict:
+def json_type(spec: APISpec, kind: Any) -> dict[str, Any]:
     """The JSON Schema of a msgspec type; the objects in it become components."""
     (schema,), components = msgspec.json.schema_components([kind], ref_template=REFERENCE)
     for name, component in components.items():
@@ -76,7 +76,7 @@ def query_parameters(requests: Requests, schema: type[Schema]) -> list[dict[str,
     return parameters
 
 
-def _in_a_query(described: dict) -> dict:
+def _in_a_query(described: dict[str, Any]) -> dict[str, Any]:
     """A query string has no null: a parameter that is None to the schema is absent in a request."""
     if isinstance(described["type"], list):
         described["type"] = described["type"][0]

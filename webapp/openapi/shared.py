@@ -1,5 +1,7 @@
 """What all operations share: the service's description, tags, ways to send a key, headers and errors."""
 
+from typing import Any
+
 from webapp.http.limits import HEADERS as LIMIT_HEADERS
 from webapp.http.operations import Answer
 
@@ -58,7 +60,7 @@ HEADERS = {
     "Location": {"description": "where to go", "schema": _TEXT},
 }
 
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
         "in": "header",
         "name": "X-Request-ID",
