@@ -16,7 +16,7 @@ from webapp.analytics.quantities import one_of
 from webapp.analytics.zones import IsZone
 from webapp.http.answers import JsonObject, Page
 from webapp.http.errors import ApiError
-from webapp.http.fields import DEVICE_ID, PageSchema, finite_number
+from webapp.http.fields import DEVICE_ID, Number, PageSchema
 from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
@@ -33,21 +33,21 @@ CURRENCY = re.compile(r"^[A-Z]{3}\Z")
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Price(fields.Decimal):
+def _has_few_digits(price: float) -> None:
+    if 0 <= price <= MAX_PRICE and _exact(price) != round(_exact(price), PRICE_DIGITS):
+        raise ValidationError(f"Must have at most {PRICE_DIGITS} digits after the decimal point.")
+
+
+def _exact(price: float) -> Decimal:
     """The decimal that was written, not the binary number next to it."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
-        price = Decimal(repr(finite_number(value)))
-        if abs(price) <= MAX_PRICE and price != round(price, PRICE_DIGITS):
-            raise ValidationError(f"Must have at most {PRICE_DIGITS} digits after the decimal point.")
-        return price
+    return Decimal(repr(price))
 
 
-def _price(description: str) -> Price:
-    return Price(
+def _price(description: str) -> Number:
+    return Number(
         data_key="pricePerKwh",
         required=True,
-        validate=validate.Range(0, MAX_PRICE),
+        validate=[validate.Range(0, MAX_PRICE), _has_few_digits],
         metadata={
             "description": f"{description}, at most {PRICE_DIGITS} digits after the decimal point",
             "example": 0.2841,
@@ -206,11 +206,14 @@ def set_tariff(site: Site, body: Mapping[str, Any]) -> tuple[Tariff, int]:
     """
     periods = tuple(
         tariffs.Period(
-            tuple(day for day in DAYS if day in period["days"]), period["begins"], period["ends"], period["price"]
+            tuple(day for day in DAYS if day in period["days"]),
+            period["begins"],
+            period["ends"],
+            _exact(period["price"]),
         )
         for period in body["periods"]
     )
-    tariff = tariffs.Tariff(site, body["currency"], body["timezone"], body["price"], periods)
+    tariff = tariffs.Tariff(site, body["currency"], body["timezone"], _exact(body["price"]), periods)
     with database() as connection:
         is_new = tariffs.set_tariff(connection, tariff)
     return _present(tariff), 201 if is_new else 200

@@ -21,24 +21,19 @@ _IN_A_QUERY = (
 _LOST_PLUS = re.compile(r" (\d\d:?\d\d)\Z")
 
 
-def finite_number(value: Any) -> float:
-    """A JSON number that is finite: no string, no boolean, no NaN. Raises ValidationError."""
-    if type(value) not in (int, float):
-        raise ValidationError("Must be a JSON number.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValidationError("Must be a finite number.")
-    return number
-
-
 class Number(fields.Float):
-    """A finite JSON number."""
+    """A finite JSON number: no strings, no booleans, no NaN."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
-        return finite_number(value)
+        if type(value) not in (int, float):
+            raise ValidationError("Must be a JSON number.")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ValidationError("Must be a finite number.")
+        return number
 
 
 class WholeNumber(fields.Integer):
