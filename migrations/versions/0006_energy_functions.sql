@@ -48,7 +48,8 @@ $$;
 
 -- Whether the energy exceeds what the rated power yields in the time since the instant before; 1e-6 kWh more is
 -- rounding. False without rated power, or without an instant before.
-create function is_implausible(kwh float8, rated_power_kw float8, elapsed interval, least_seconds float8) returns boolean
+create function is_implausible(kwh float8, rated_power_kw float8, elapsed interval, least_seconds float8)
+returns boolean
 language sql immutable parallel safe as $$
   select coalesce(
     elapsed is not null
@@ -170,12 +171,12 @@ language sql stable parallel safe as $$
   ) as increment
 $$;
 
--- Who draws from which meter, and how the energy of a shared meter is divided. docs/analytics.md has the rules.
+-- Feeds, and the division of a shared meter's energy. docs/analytics.md has the rules.
 
--- What a query has to know of a vehicle before it reads history: which meters feed it in [since, before) and when
--- (the bounds may lie outside), whether one of them feeds others too, whether all of them and the vehicle are plain,
--- and the vehicle's own heartbeat. Feeds of one pair that overlap are merged, so nothing counts twice.
--- In plpgsql, since that keeps plans: to plan this anew takes longer than all the rest of a performance.
+-- The facts that decide how a vehicle's history is read: which meters feed it in [since, before) and when (the bounds
+-- may lie outside), whether one of them feeds other vehicles too, whether all of them and the vehicle are plain, and
+-- the vehicle's own heartbeat. Overlapping feeds of one pair are merged, so nothing counts twice. In plpgsql, which
+-- keeps plans: planning this takes longer than all the rest of a performance.
 create or replace function feeds_of(
   vehicle text, since timestamptz, before timestamptz,
   out meters text[], out starts timestamptz[], out ends timestamptz[],
@@ -207,7 +208,7 @@ end $$;
 -- a vehicle joins or leaves. A vehicle's share of a segment is its part of the DC energy that the meter's vehicles
 -- drew in it, and an equal part where none drew any. It is that of the whole segment, also where a window cuts it:
 -- so adjoining windows add up, and the shares of all vehicles add up to 1. `edges` are the starts of the segments and
--- `shares` the vehicle's shares; both are null if the meter feeds nobody else.
+-- `shares` the vehicle's shares; both are null if the meter feeds no other vehicle.
 create function fed_spans(
   query_vehicles text[], query_meters text[], query_starts timestamptz[], query_ends timestamptz[],
   first_hour timestamptz, last_hour timestamptz, default_heartbeat integer)

@@ -1,6 +1,6 @@
--- Rule `battery_temperature`: the newest reading of a vehicle is above the bound (°C), however old it is, or any reading
--- of the watermark's hour or the hour before. So no peak between two evaluations is missed, and a vehicle that stops
--- sending while its battery is hot keeps its alert.
+-- Rule `battery_temperature`: the newest reading of a vehicle is above the bound (°C), however old it is, or any
+-- reading of the watermark's hour or the hour before. So no peak between two evaluations is missed, and a vehicle that
+-- stops sending while its battery is hot keeps its alert.
 \set battery_temp 60
 with
 recent as (

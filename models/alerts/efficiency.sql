@@ -14,7 +14,8 @@ day as (
 vehicle as (
   select day.starts, day.ends, total.vehicle_id, total.ac_kwh, total.dc_kwh,
          efficiency_percent(total.dc_kwh, total.ac_kwh) as percent,
-         completeness(total.readings, extract(epoch from ends - starts)::float8, total.heartbeat_seconds) as completeness
+         completeness(total.readings, extract(epoch from ends - starts)::float8, total.heartbeat_seconds)
+           as completeness
   from day cross join lateral vehicle_totals(day.starts, day.ends, :'heartbeat') as total
 )
 select 'vehicle' as device_kind, vehicle_id as device_id,

@@ -1,6 +1,6 @@
--- Rule `silent`: a device's newest reading was recorded longer ago than the bound (seconds), or than two of the device's
--- heartbeats if that is longer. While ingest stands still, and until devices had the time to report again, no device
--- is found silent.
+-- Rule `silent`: a device's newest reading was recorded longer ago than the bound (seconds), or than two of the
+-- device's heartbeats if that is longer. While ingest stands still, and until devices had the time to report again, no
+-- device is found silent.
 \set now '2026-02-10 10:30Z'
 \set silent_seconds 3600
 \set can_tell_silence true

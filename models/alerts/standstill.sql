@@ -1,6 +1,6 @@
--- The longest time in [since_ms, until_ms) in which nothing was stored, of any device, and the number of devices that ever
--- sent a reading, counted up to `device_limit` of each kind. The number of a batch holds the time of its last entry
--- (models/stream/entry_ids.py). By primary key.
+-- The longest time in [since_ms, until_ms) in which nothing was stored, of any device, and the number of devices that
+-- ever sent a reading, counted up to `device_limit` of each kind. The number of a batch holds the time of its last
+-- entry (models/stream/entry_ids.py). By primary key.
 \set since_ms 1770715800000
 \set until_ms 1770719400000
 \set last_shard 99

@@ -1,5 +1,5 @@
--- The first and the last state of charge that each vehicle reported in its own window, one row each, in the order of the
--- arrays. By vehicle_readings_history_covering, from either end, no further than the first instant with one.
+-- The first and the last state of charge that each vehicle reported in its own window, one row each, in the order of
+-- the arrays. By vehicle_readings_history_covering, from either end, no further than the first instant with one.
 \set vehicle_ids '{V0001}'
 \set starts '{2026-02-10 00:00Z}'
 \set ends '{2026-02-11 00:00Z}'

@@ -14,7 +14,8 @@ $$;
 
 -- Whether the energy exceeds what the rated power yields in the time since the instant before; 1e-6 kWh more is
 -- rounding. False without rated power, or without an instant before.
-create function is_implausible(kwh float8, rated_power_kw float8, elapsed interval, least_seconds float8) returns boolean
+create function is_implausible(kwh float8, rated_power_kw float8, elapsed interval, least_seconds float8)
+returns boolean
 language sql immutable parallel safe as $$
   select coalesce(
     elapsed is not null

@@ -1,4 +1,4 @@
--- Who draws from which meter, and how the energy of a shared meter is divided. docs/analytics.md has the rules.
+-- Feeds, and the division of a shared meter's energy. docs/analytics.md has the rules.
 
 -- A meter feeds a vehicle while a mapping or a charging session of the two lasts.
 create view vehicle_feeds as
@@ -6,10 +6,10 @@ select vehicle_id, meter_id, valid_from, valid_to from vehicle_meter_mapping
 union all
 select vehicle_id, meter_id, started_at, ended_at from charging_sessions;
 
--- What a query has to know of a vehicle before it reads history: which meters feed it in [since, before) and when
--- (the bounds may lie outside), whether one of them feeds others too, whether all of them and the vehicle are plain,
--- and the vehicle's own heartbeat. Feeds of one pair that overlap are merged, so nothing counts twice.
--- In plpgsql, since that keeps plans: to plan this anew takes longer than all the rest of a performance.
+-- The facts that decide how a vehicle's history is read: which meters feed it in [since, before) and when (the bounds
+-- may lie outside), whether one of them feeds other vehicles too, whether all of them and the vehicle are plain, and
+-- the vehicle's own heartbeat. Overlapping feeds of one pair are merged, so nothing counts twice. In plpgsql, which
+-- keeps plans: planning this takes longer than all the rest of a performance.
 create function feeds_of(
   vehicle text, since timestamptz, before timestamptz,
   out meters text[], out starts timestamptz[], out ends timestamptz[],
@@ -41,7 +41,7 @@ end $$;
 -- a vehicle joins or leaves. A vehicle's share of a segment is its part of the DC energy that the meter's vehicles
 -- drew in it, and an equal part where none drew any. It is that of the whole segment, also where a window cuts it:
 -- so adjoining windows add up, and the shares of all vehicles add up to 1. `edges` are the starts of the segments and
--- `shares` the vehicle's shares; both are null if the meter feeds nobody else.
+-- `shares` the vehicle's shares; both are null if the meter feeds no other vehicle.
 create function fed_spans(
   query_vehicles text[], query_meters text[], query_starts timestamptz[], query_ends timestamptz[],
   first_hour timestamptz, last_hour timestamptz, default_heartbeat integer)

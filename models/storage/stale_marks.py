@@ -4,7 +4,7 @@ Every change of what was rolled up leaves a mark, in the transaction of the chan
 changed register, mapping or session. A reading recorded at or after `marked_until` needs none: it is not rolled up yet.
 
 Before the roll-ups proceed they raise `marked_until`, and wait until every transaction that may have read the old
-value has ended (`require_marks_before`). The drain never waits for them: it takes a shared lock that nobody takes
+value has ended (`require_marks_before`). The drain never waits for them: it takes a shared lock, which no process takes
 exclusively, and which only shows that its transaction is open.
 """
 

@@ -1,5 +1,5 @@
--- Performance of a vehicle whose meters feed nobody else and whose registers are plain, like nearly all: energy is the
--- sum of values. For any other vehicle no history is read, and the row only shows why.
+-- Performance of a vehicle whose meters feed no other and whose registers are plain, as of nearly all: energy is the
+-- sum of values. For any other vehicle no history is read, and is_shared or is_plain of the row shows why.
 \set vehicle_id V0001
 \set start '2026-02-10 00:00Z'
 \set end '2026-02-11 00:00Z'

@@ -1,5 +1,5 @@
--- Performance of a vehicle whose meters feed nobody else, whatever its registers are: energy is the sum of increments.
--- For any other vehicle no history is read, and the row only shows that.
+-- Performance of a vehicle whose meters feed no other, with any registers: energy is the sum of increments. For a
+-- vehicle on a shared meter no history is read, and is_shared of the row is true.
 \set vehicle_id V0001
 \set start '2026-02-10 00:00Z'
 \set end '2026-02-11 00:00Z'
@@ -11,7 +11,7 @@ feeds as materialized (
 span as (
   select unnest(meters) as meter_id, unnest(starts) as starts, unnest(ends) as ends from feeds where not shared
 ),
--- What each meter counted in its spans.
+-- The energy of each meter in its spans.
 metered as (
   select span.meter_id, coalesce(sum(counted.kwh), 0) as kwh, sum(counted.points)::int8 as points,
          sum(counted.implausible) as implausible

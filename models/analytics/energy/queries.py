@@ -1,7 +1,7 @@
-"""What the statements that divide shared meters are asked: any number of vehicles, each in a window of its own.
+"""Energy queries: any number of vehicles, each in a window of its own.
 
-The rules are SQL functions: models/schema/feeds.sql has who draws from which meter and how a shared meter is divided,
-models/schema/energy.sql the energy of a reading.
+The rules are SQL functions: models/schema/feeds.sql has the division of shared meters, models/schema/energy.sql the
+energy of a reading.
 """
 
 from collections.abc import Sequence

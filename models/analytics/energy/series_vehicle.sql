@@ -26,7 +26,8 @@ part as (
 ),
 bucket as (
   select place, sum(kwh) as kwh, sum(readings)::int as readings, sum(implausible)::int as implausible,
-         array[sum(battery_temp_sum) / nullif(sum(readings), 0), sum(soc_sum) / nullif(sum(soc_readings), 0)] as averages
+         array[sum(battery_temp_sum) / nullif(sum(readings), 0),
+               sum(soc_sum) / nullif(sum(soc_readings), 0)] as averages
   from part group by place
 )
 select case when not isempty(rolled.during) then rolled.watermark end as watermark, bucket.*

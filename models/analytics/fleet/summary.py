@@ -1,8 +1,8 @@
 """The fleet at a glance, from roll-ups: its totals, and its vehicles one by one.
 
 A window starts at a full hour and ends at the watermark. A vehicle was **fed** if a meter that fed it had a reading in
-the window; efficiency and loss are those of fed vehicles. Each answer sums the hours of the window anew, by
-{kind}_hourly_hour.
+the window; efficiency and loss are those of fed vehicles. Each answer sums the hours of the window: nothing is
+cached. By {kind}_hourly_hour.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def window(watermark: datetime, span: timedelta) -> Window:
 
 @dataclass(frozen=True)
 class FleetQuery:
-    """What all answers depend on. `threshold` in percent: a lower efficiency is degraded."""
+    """A window and who may see what of it. `threshold` in percent: a lower efficiency is degraded."""
 
     window: Window
     threshold: float
@@ -89,7 +89,7 @@ class VehicleTotals:
 class Totals:
     """The window as a whole. Energy in kWh: `ac_kwh` and `dc_kwh` of fed vehicles, `unmetered_dc_kwh` of the others.
 
-    `unmapped_ac_kwh` is what meters counted while they fed nobody; None for a key that may not see all devices.
+    `unmapped_ac_kwh` is the energy of meters while they fed no vehicle; None for a key that may not see all.
     """
 
     ac_kwh: float
@@ -123,7 +123,7 @@ def get_totals(connection: psycopg.Connection, query: FleetQuery) -> Totals:
 
 
 def _metered_kwh(connection: psycopg.Connection, query: FleetQuery) -> float:
-    """What all meters counted, also while they fed nobody."""
+    """The energy of all meters, also while they fed no vehicle."""
     cursor = connection.cursor(row_factory=scalar_row).execute(
         "select coalesce(sum(kwh), 0) from meter_hourly where hour >= %(start)s and hour < %(end)s", query.values
     )

@@ -1,5 +1,5 @@
--- Adds the vehicle-hours that depend on a stale one: the vehicles that a stale meter feeds, and those that share a meter
--- with a stale vehicle, since the division depends on what it drew. [since, before) holds all stale hours.
+-- Adds the vehicle-hours that depend on a stale one: the vehicles that a stale meter feeds, and those that share a
+-- meter with a stale vehicle, since the division depends on what it drew. [since, before) holds all stale hours.
 \set since '2026-02-10 00:00Z'
 \set before '2026-02-10 01:00Z'
 insert into stale_vehicle_hours (device_id, hour)
