@@ -27,10 +27,11 @@ bench: $(VENV)/.installed ## how fast it is here, beside baselines; QUICK=1, ONL
 docs: $(VENV)/.installed ## docs/settings.md, made from the settings' declarations
 	@$(BIN)/python -m deploy.settings_page >.settings.md && mv .settings.md docs/settings.md
 
-lint: $(VENV)/.installed-dev ## rules and format of the code (ruff), layers of the imports (import-linter)
+lint: $(VENV)/.installed-dev ## rules and format (ruff), layers (import-linter), types (mypy)
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m mypy
 
 format: $(VENV)/.installed-dev ## fix what ruff can fix
 	@$(BIN)/python -m ruff check --fix-only --quiet . && exec $(BIN)/python -m ruff format .
