@@ -1,7 +1,7 @@
-"""The two kinds of reading, in the form in which they travel through the stream and into history.
+"""The two kinds of reading, as the stream and history hold them.
 
-Times are whole microseconds since 1970-01-01 UTC: exact, small, and as fast to compare as they are to store.
-Energy is kWh, temperature °C, state of charge percent, voltage V.
+Times are whole microseconds since 1970-01-01 UTC: exact, small and fast to compare. Energy is in kWh, temperature in
+°C, state of charge in percent, voltage in V.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ HistoryRow = tuple[Any, ...]
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
-    """What one request put into the stream: its accepted readings, each kind in the order it was sent."""
+    """The accepted readings of one request, each kind in the order it was sent."""
 
     meters: list[MeterReading]
     vehicles: list[VehicleReading]
@@ -52,7 +52,7 @@ decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
 @dataclass(frozen=True, eq=False)  # compared by identity: there are two
 class Kind:
-    """Where one kind of device keeps its readings. The columns stand in the order of a history row."""
+    """Tables, columns and field names of one kind of device. Columns are in the order of a history row."""
 
     name: str
     history: str

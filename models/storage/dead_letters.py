@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import msgspec
 import psycopg
-from psycopg.rows import args_row, class_row
+from psycopg.rows import args_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import bindparam, func, insert, select
 
 from models.schema.stream import dead_letters
-from models.sql import Statement, one, run, run_many
+from models.sql import Statement, one, rows_of, run, run_many
 from models.stream.entry_ids import EntryId
 
 _COLUMNS = dead_letters.c
@@ -34,9 +35,8 @@ class DeadLetter:
     request_id: str = ""
 
 
-@dataclass(frozen=True)
-class StoredDeadLetter:
-    """A row of the table, in the order of its columns."""
+class StoredDeadLetter(msgspec.Struct, frozen=True):
+    """A row of the table."""
 
     id: int
     shard: int
@@ -59,6 +59,7 @@ class EntryLetters(NamedTuple):
     entry_readings: int
 
 
+STORED_ROW = rows_of(StoredDeadLetter, _COLUMNS)
 _VALUES = tuple(DeadLetter.__dataclass_fields__)
 _STORE = Statement(insert(dead_letters).values({name: bindparam(name) for name in _VALUES}))
 # By dead_letters_receipt.
@@ -98,8 +99,8 @@ def list_dead_letters(
 ) -> list[StoredDeadLetter]:
     """The newest dead letters first, by primary key."""
     statement = _LIST_ALL if include_replayed else _LIST_WAITING
-    return run(connection, statement, {"limit": limit}, row=class_row(StoredDeadLetter)).fetchall()
+    return run(connection, statement, {"limit": limit}, row=STORED_ROW).fetchall()
 
 
 def get_dead_letter(connection: psycopg.Connection, letter_id: int) -> StoredDeadLetter | None:
-    return run(connection, _GET, {"id": letter_id}, row=class_row(StoredDeadLetter)).fetchone()
+    return run(connection, _GET, {"id": letter_id}, row=STORED_ROW).fetchone()

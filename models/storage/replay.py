@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import scalar_row
 from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select, update
 
 from models.readings import METER, VEHICLE, HistoryRow, Kind, to_microseconds
 from models.schema.stream import dead_letters
 from models.sql import Statement, one, run, run_many
 from models.storage.batch import Batch
-from models.storage.dead_letters import StoredDeadLetter
+from models.storage.dead_letters import STORED_ROW, StoredDeadLetter
 from models.storage.history import REFUSED_AT_LEAST, MostlyRefused, copy_history
 from models.storage.live import upsert_live
 from models.storage.stale_marks import mark_late_readings
@@ -84,7 +84,7 @@ def replay_batch(
     """
     with connection.transaction():
         values = {"ids": ids, "after": after, "limit": limit}
-        letters = run(connection, _LOCK, values, row=class_row(StoredDeadLetter)).fetchall()
+        letters = run(connection, _LOCK, values, row=STORED_ROW).fetchall()
         if not letters:
             return None
         refused: dict[int, _Refusal] = {}

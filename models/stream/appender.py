@@ -26,7 +26,7 @@ MEMORY_CHECK_SECONDS = 0.25
 # For this long a group is sent again after its answer got lost; then its outcome is unknown.
 RESEND_SECONDS = 4.0
 _PAUSE_SECONDS = 0.1
-# Appends that share a round trip: Redis serves nobody else meanwhile.
+# Appends that share a round trip: Redis serves no other client meanwhile.
 MAX_GROUP = 256
 
 

@@ -9,7 +9,7 @@ from models.stream.admission import Appended, Conditions, Reply, StreamUnreachab
 
 
 class Append:
-    """One request's append. It belongs to whoever claims it first: the appender, which sends it, or its request,
+    """One request's append. It belongs to the side that claims it first: the appender, which sends it, or its request,
     which has waited too long."""
 
     __slots__ = ("_claim", "_done", "_outcome", "conditions", "payload", "shard")

@@ -89,7 +89,7 @@ class TelemetryStream:
         return parse_entry_id(stored) if stored else NO_ENTRY
 
     def raise_last_id(self, shard: int, entry_id: EntryId) -> None:
-        """Makes all future ids greater than `entry_id`, whatever Redis's clock says."""
+        """Makes all future ids greater than `entry_id`, whatever Redis's clock shows."""
         key = stream_key(shard)
         if not self._redis.exists(key):
             self._redis.xadd(key, {FIELD: b""}, id=str(entry_id))

@@ -1,4 +1,4 @@
-"""Readings that are told apart by their meter: one reading of each."""
+"""Readings of many meters, one of each."""
 
 from tests.factories import meter
 

@@ -100,13 +100,13 @@ def test_a_drain_skips_a_shard_that_another_one_has_locked(client, resources, da
 
 def test_a_failing_database_costs_time_and_no_data(client, resources, database, drain_all):
     names = post_meters(client, 4)
-    database.execute("alter table meter_readings_history rename to away")
+    database.execute("alter table meter_readings_history rename to hidden")
     try:
         for shard in range(resources.stream.shards):
             with pytest.raises(errors.UndefinedTable):
                 drain_batch(resources, shard)
     finally:
-        database.execute("alter table away rename to meter_readings_history")
+        database.execute("alter table hidden rename to meter_readings_history")
     assert database.execute("select failure from ingest_positions").fetchone()[0].startswith("UndefinedTable")
     assert drain_batch(resources, 0) is None  # it rests
     database.execute("update ingest_positions set failed_at = now() - interval '1 minute'")

@@ -1,4 +1,4 @@
-"""The schema comes from the migrations, and says what the tables of `models` say."""
+"""The migrations create the schema that models/schema describes."""
 
 import os
 import subprocess

@@ -192,7 +192,7 @@ def test_both_doors_append_the_same_entry(client, resources, broker, monkeypatch
     ("error", "status"),
     [
         (BacklogFull("full"), 503),
-        (StreamUnreachable("away"), 503),
+        (StreamUnreachable("unavailable"), 503),
         (OutcomeUnknown("lost"), 504),
         (ZeroDivisionError(), 500),
     ],

@@ -14,7 +14,7 @@ SHARD = 0
 
 @pytest.fixture
 def fill(broker):
-    """Appends entries of so many readings each to the shard: `fill([10, 10, 1])`."""
+    """Appends entries with these numbers of readings to the shard: `fill([10, 10, 1])`."""
 
     def fill(sizes: list[int]) -> None:
         at = to_microseconds(ago(minutes=1))

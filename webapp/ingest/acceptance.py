@@ -70,7 +70,7 @@ def _conditions(
     if idempotency is None:
         return Conditions(charge=charge) if charge else None
     return Conditions(
-        # With the sender's name: nobody gets the answer of another sender by guessing its idempotency key.
+        # With the sender's name: no sender gets the answer of another one by guessing its idempotency key.
         token=f"key:{sender.owner if sender else ''}:{idempotency.key}",
         token_ttl_seconds=resources.settings.idempotency_ttl_seconds,
         fingerprint=idempotency.fingerprint,
