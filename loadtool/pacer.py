@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from loadtool.connection import Answer, Connection, NoAnswer
 
-CHECK_SECONDS = 0.2  # between two looks at whether to stop
+CHECK_SECONDS = 0.2  # the longest wait before it notices `stop()`
 
 
 class Request(NamedTuple):
@@ -32,12 +32,11 @@ OnAnswer = Callable[[Sent, Answer | NoAnswer], Pause | None]
 
 
 class Pacer:
-    """With a rate, request n is due n / rate seconds after the start, whether or not earlier ones were answered: a
-    server that stalls can't hide that by keeping its client from sending. Without one, a request is due as soon as a
-    connection is free.
+    """Sends the requests and passes each answer, or its absence, to `on_answer`.
 
-    One thread runs it. It ends with the requests, after `seconds`, after `count` requests or by `stop()`, once all
-    that was sent is answered.
+    With a rate, request n is due n / rate seconds after the start, whether or not earlier ones are answered: so a
+    stalling server does not delay the load that measures it. Without one, a request is due as soon as a connection is
+    free. Ends with the requests, after `seconds`, after `count` requests or by `stop()`, once all are answered.
     """
 
     def __init__(
