@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint
-from marshmallow import RAISE, Schema, fields, validate
+from marshmallow import Schema, fields, validate
 
 from models.access.keys import ADMIN, READ
 from models.alerts import alert as alerts
@@ -37,9 +37,6 @@ class AlertPageSchema(PageSchema):
 
 class AcknowledgementSchema(Schema):
     """A person knows about the alert."""
-
-    class Meta:
-        unknown = RAISE  # so that a misspelt `note` is not lost
 
     note = Text(
         load_default=None,

@@ -1,6 +1,6 @@
 """Money in answers: by currency, rounded to the cent."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -36,29 +36,18 @@ class Priced(JsonObject, kw_only=True):
     costs: Annotated[list[Cost], Meta(description="by currency; empty: no tariff applies")]
 
 
-class AmountFields(TypedDict):
-    """Amounts of one currency."""
-
-    energy_cost: float | None
-    loss_cost: float | None
-    currency: str | None
-
-
-def present_costs(found: list[costs.Cost]) -> list[Cost]:
-    return [
-        Cost(
-            currency=cost.currency,
-            energy_cost=float(to_cents(cost.energy)),
-            loss_cost=float(to_cents(cost.loss)),
-            ac_consumption=round_kwh(float(cost.kwh)),
-        )
-        for cost in found
-    ]
+def cost_fields(found: list[costs.Cost] | None) -> dict[str, Any]:
+    """The fields of Priced: the amounts are None unless there is one currency, `costs` is None if `found` is."""
+    presented = None if found is None else [_present(cost) for cost in found]
+    only = presented[0] if presented and len(presented) == 1 else None
+    amounts = {name: getattr(only, name, None) for name in ("energy_cost", "loss_cost", "currency")}
+    return {**amounts, "costs": presented}
 
 
-def amounts(items: list[Cost]) -> AmountFields:
-    """Those of the only currency; None if there is none, or several."""
-    if len(items) != 1:
-        return {"energy_cost": None, "loss_cost": None, "currency": None}
-    (only,) = items
-    return {"energy_cost": only.energy_cost, "loss_cost": only.loss_cost, "currency": only.currency}
+def _present(cost: costs.Cost) -> Cost:
+    return Cost(
+        currency=cost.currency,
+        energy_cost=float(to_cents(cost.energy)),
+        loss_cost=float(to_cents(cost.loss)),
+        ac_consumption=round_kwh(float(cost.kwh)),
+    )

@@ -13,7 +13,7 @@ from models.analytics.energy.efficiency import efficiency
 from models.analytics.fleet.costs import get_fleet_costs
 from models.analytics.fleet.summary import WORST, count_offline, get_totals
 from models.analytics.fleet.trend import Bucket, fill_buckets, list_hourly
-from webapp.analytics.costs import Cost, Currency, EnergyCost, LossCost, amounts, present_costs
+from webapp.analytics.costs import Cost, Currency, EnergyCost, LossCost, cost_fields
 from webapp.analytics.fleet_vehicles import FleetVehicle, present_vehicle
 from webapp.analytics.quantities import Implausible, one_of
 from webapp.analytics.rolled_up import FleetWindowSchema, RolledUp, fleet_read
@@ -134,8 +134,7 @@ def get_fleet(query: Mapping[str, Any]) -> FleetSummary:
     with fleet_read(query["window"]) as read:
         totals = get_totals(read.connection, read.query)
         offline = count_offline(read.connection, read.query, offline_since)
-        found = get_fleet_costs(read.connection, read.query)
-    costs = None if found is None else present_costs(found)
+        costs = get_fleet_costs(read.connection, read.query)
     return FleetSummary(
         **read.fields(),
         total_ac_consumption=round_kwh(totals.ac_kwh),
@@ -153,8 +152,7 @@ def get_fleet(query: Mapping[str, Any]) -> FleetSummary:
         data_points=totals.readings,
         completeness=round_ratio(totals.completeness),
         implausible=totals.implausible,
-        costs=costs,
-        **amounts(costs or []),
+        **cost_fields(costs),
         offline=OfflineCounts(vehicles=offline["vehicle"], meters=offline["meter"]),
         worst=[present_vehicle(vehicle) for vehicle in totals.worst],
     )

@@ -11,7 +11,7 @@ from models.analytics.energy import performance as energy
 from models.analytics.energy.efficiency import completeness, status
 from models.analytics.energy.queries import EnergyQuery
 from models.analytics.money import costs as money
-from webapp.analytics.costs import Priced, amounts, present_costs
+from webapp.analytics.costs import Priced, cost_fields
 from webapp.analytics.quantities import Implausible, Shared, Status
 from webapp.http.answers import (
     Celsius,
@@ -103,8 +103,7 @@ class PerformanceInPercent(JsonObject):
 )
 def get_performance(vehicle_id: VehicleId, query: Mapping[str, Any]) -> Performance:
     """An instant of a device counts once: the reading that was accepted last."""
-    found, found_costs = _find(vehicle_id, query)
-    costs = present_costs(found_costs)
+    found, costs = _find(vehicle_id, query)
     ac, dc, ratio = round_kwh(found.ac_kwh), round_kwh(found.dc_kwh), round_ratio(found.efficiency)
     share = completeness(
         found.vehicle_points,
@@ -131,8 +130,7 @@ def get_performance(vehicle_id: VehicleId, query: Mapping[str, Any]) -> Performa
         ac_energy_consumed=ac,
         dc_energy_delivered=dc,
         efficiency=ratio,
-        costs=costs,
-        **amounts(costs),
+        **cost_fields(costs),
     )
 
 

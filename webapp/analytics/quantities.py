@@ -17,7 +17,6 @@ def one_of(names: Iterable[str], description: str | None = None) -> Meta:
 Status = Annotated[
     str, one_of(STATUSES, "`degraded`: the ratio is below {alert_threshold} %; `unknown`: the ratio is null")
 ]
-Instants = Annotated[Count, Meta(description="distinct instants of readings")]
 Implausible = Annotated[
     Count, Meta(description="readings that claim more energy than their device's `ratedPowerKw` allows; they count 0")
 ]

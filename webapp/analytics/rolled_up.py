@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple
 
 import psycopg
 from marshmallow import ValidationError, fields, validate
@@ -41,14 +41,6 @@ class RolledUp(JsonObject):
     recomputing: Annotated[Count, Meta(description="changes before the watermark that are not in the numbers yet")]
 
 
-class RolledUpFields(TypedDict):
-    """The fields of RolledUp."""
-
-    window: Window
-    watermark: datetime | None
-    recomputing: int
-
-
 class FleetRead(NamedTuple):
     """A transaction in which all queries see the same moment, and what they ask for."""
 
@@ -56,7 +48,8 @@ class FleetRead(NamedTuple):
     query: FleetQuery
     state: RollupState
 
-    def fields(self) -> RolledUpFields:
+    def fields(self) -> dict[str, Any]:
+        """The fields of RolledUp."""
         window = Window(start=self.query.window.start, end=self.query.window.end)
         return {"window": window, "watermark": self.state.watermark, "recomputing": self.state.stale_marks}
 

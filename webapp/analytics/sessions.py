@@ -6,15 +6,17 @@ from typing import Annotated, Any, Literal
 
 import psycopg
 from flask import Blueprint
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 from msgspec import Meta, field
 
 from models.access.keys import ADMIN, INGEST, READ
 from models.analytics import sessions
 from models.readings import rfc3339
-from webapp.analytics.costs import Priced, amounts, present_costs
-from webapp.analytics.quantities import Implausible, Instants, Shared
+from webapp.analytics.costs import Priced, cost_fields
+from webapp.analytics.quantities import Implausible, Shared
+from webapp.devices.answers import Percent
 from webapp.http.answers import (
+    Count,
     JsonObject,
     Kwh,
     MeterId,
@@ -45,9 +47,6 @@ MAX_PAGE = 200  # each session is computed from history
 class NewSessionSchema(Schema):
     """A vehicle starts to charge at a meter."""
 
-    class Meta:
-        unknown = RAISE
-
     vehicle_id = device_id(data_key="vehicleId", required=True, metadata={"example": "V001"})
     meter_id = device_id(data_key="meterId", required=True, metadata={"example": "M001"})
     started_at = Timestamp(
@@ -62,9 +61,6 @@ class NewSessionSchema(Schema):
 
 class SessionEndSchema(Schema):
     """The end of a session."""
-
-    class Meta:
-        unknown = RAISE
 
     ended_at = Timestamp(
         data_key="endedAt",
@@ -89,14 +85,12 @@ class SessionPageSchema(PageSchema):
 
 # ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-_Percent = Annotated[float, Meta(ge=0, le=100)]
-
 
 class SocRange(JsonObject):
     """State of charge in percent: the first and the last within the session; null: no reading has one."""
 
-    start: _Percent | None = field(name="from")
-    end: _Percent | None = field(name="to")
+    start: Percent | None = field(name="from")
+    end: Percent | None = field(name="to")
 
 
 class Session(Priced):
@@ -114,8 +108,8 @@ class Session(Priced):
     efficiency_ratio: Ratio
     soc: SocRange
     shared: Shared
-    data_points: Annotated[Instants, Meta(description="distinct instants of the vehicle's readings")]
-    meter_data_points: Annotated[Instants, Meta(description="distinct instants of the meter's readings")]
+    data_points: Annotated[Count, Meta(description="distinct instants of the vehicle's readings")]
+    meter_data_points: Annotated[Count, Meta(description="distinct instants of the meter's readings")]
     implausible: Implausible
 
 
@@ -132,7 +126,7 @@ def _present(connection: psycopg.Connection, found: list[sessions.Session]) -> l
 
 
 def _present_report(report: sessions.SessionReport, now: datetime) -> Session:
-    session, performance, costs = report.session, report.performance, present_costs(report.costs)
+    session, performance = report.session, report.performance
     return Session(
         id=session.id,
         vehicle_id=session.vehicle_id,
@@ -149,8 +143,7 @@ def _present_report(report: sessions.SessionReport, now: datetime) -> Session:
         data_points=performance.vehicle_points,
         meter_data_points=performance.meter_points,
         implausible=performance.implausible,
-        costs=costs,
-        **amounts(costs),
+        **cost_fields(report.costs),
     )
 
 

@@ -16,12 +16,12 @@ from models.devices.settings import list_devices, set_device
 from models.readings import KINDS
 from webapp.commands.csv_lines import read_lines, store_lines
 from webapp.commands.database import database
-from webapp.devices.answers import settings_fields
+from webapp.devices.answers import DeviceSettings, settings_fields
 from webapp.devices.settings import NewDeviceSettingsSchema
 from webapp.http.fields import device_id
 
 REQUIRED = ("kind", "deviceId")
-SETTINGS = ("register", "heartbeatSeconds", "name", "site", "ratedPowerKw")
+SETTINGS = DeviceSettings.__struct_encode_fields__
 COLUMNS = (*REQUIRED, *SETTINGS)
 NUMBERS = ("heartbeatSeconds", "ratedPowerKw")
 

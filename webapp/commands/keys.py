@@ -25,9 +25,7 @@ def keys() -> None:
 
 @keys.command()
 @click.option("--name", required=True, help="Its holder, for people.")
-@click.option(
-    "--scope", "scopes", type=click.Choice(api_keys.SCOPES), multiple=True, required=True, help="May be repeated."
-)
+@click.option("--scope", "scopes", type=_SCOPES, multiple=True, required=True, help="May be repeated.")
 @click.option(
     "--device-id", "device_ids", type=DeviceId(), multiple=True, help="Only for this device; may be repeated."
 )

@@ -19,22 +19,6 @@ DeliveredKwh = Annotated[
 BatteryTemp = Annotated[float, Meta(ge=-60, le=150, description="°C")]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
-LastSeen = Annotated[Time, Meta(description="the newest reading's `timestamp`")]
-Online = Annotated[bool, Meta(description="whether `lastSeen` is at most {offline_after_seconds} seconds ago")]
-
-Register = Annotated[
-    Literal["interval", "cumulative"],
-    Meta(description="`interval`: a reading is the energy since the last; `cumulative`: a running counter"),
-]
-HeartbeatSeconds = Annotated[
-    Annotated[int, Meta(ge=1)] | None, Meta(description="one reading is expected in each; null: {heartbeat_seconds}")
-]
-Name = Annotated[str | None, Meta(description="for people")]
-Site = Annotated[str | None, Meta(description="where it is installed; the site of a meter determines its tariff")]
-RatedPowerKw = Annotated[
-    float | None, Meta(description="a reading with more energy than it allows counts as `implausible`")
-]
-
 
 class StoredMeterReading(JsonObject):
     """A reading of a meter."""
@@ -57,55 +41,64 @@ class StoredVehicleReading(JsonObject):
     soc: Annotated[Percent | None, Meta(description="state of charge in percent; null: not in the reading")]
 
 
-class LiveMeter(StoredMeterReading):
+class DeviceSettings(JsonObject, kw_only=True):
+    """Base of answers that have the settings of a device."""
+
+    register: Annotated[
+        Literal["interval", "cumulative"],
+        Meta(description="`interval`: a reading is the energy since the last; `cumulative`: a running counter"),
+    ]
+    heartbeat_seconds: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="one reading is expected in each; null: {heartbeat_seconds}"),
+    ]
+    name: Annotated[str | None, Meta(description="for people")]
+    site: Annotated[str | None, Meta(description="where it is installed; the site of a meter determines its tariff")]
+    rated_power_kw: Annotated[
+        float | None, Meta(description="a reading with more energy than it allows counts as `implausible`")
+    ]
+
+
+class MeterSettings(DeviceSettings):
+    """The settings of a meter."""
+
+    meter_id: MeterId
+
+
+class VehicleSettings(DeviceSettings):
+    """The settings of a vehicle."""
+
+    vehicle_id: VehicleId
+
+
+class LiveDevice(DeviceSettings, kw_only=True):
+    """Base of the newest reading of a device with its settings."""
+
+    timestamp: Time
+    received_at: ReceivedAt
+    last_seen: Annotated[Time, Meta(description="the newest reading's `timestamp`")]
+    online: Annotated[bool, Meta(description="whether `lastSeen` is at most {offline_after_seconds} seconds ago")]
+
+
+class LiveMeter(LiveDevice):
     """A meter: its newest reading, and its settings."""
 
-    last_seen: LastSeen
-    online: Online
-    register: Register
-    heartbeat_seconds: HeartbeatSeconds
-    name: Name
-    site: Site
-    rated_power_kw: RatedPowerKw
+    meter_id: MeterId
+    kwh_consumed_ac: ConsumedKwh
+    voltage: Volts
 
 
-class LiveVehicle(StoredVehicleReading):
+class LiveVehicle(LiveDevice):
     """A vehicle: its newest reading, its settings, and the meters that feed it."""
 
+    vehicle_id: VehicleId
+    kwh_delivered_dc: DeliveredKwh
+    battery_temp: BatteryTemp
     soc: Annotated[
         Percent | None,
         Meta(description="state of charge in percent, of the newest reading that has one; null: none ever had"),
     ]
-    last_seen: LastSeen
-    online: Online
-    register: Register
-    heartbeat_seconds: HeartbeatSeconds
-    name: Name
-    site: Site
-    rated_power_kw: RatedPowerKw
     meters: Annotated[list[MeterId], Meta(description="the meters that feed it now, by a mapping or a session")]
-
-
-class MeterSettings(JsonObject):
-    """The settings of a meter."""
-
-    meter_id: MeterId
-    register: Register
-    heartbeat_seconds: HeartbeatSeconds
-    name: Name
-    site: Site
-    rated_power_kw: RatedPowerKw
-
-
-class VehicleSettings(JsonObject):
-    """The settings of a vehicle."""
-
-    vehicle_id: VehicleId
-    register: Register
-    heartbeat_seconds: HeartbeatSeconds
-    name: Name
-    site: Site
-    rated_power_kw: RatedPowerKw
 
 
 class LiveMeterPage(Page):
@@ -143,11 +136,5 @@ def reading_fields(kind: Kind, row: StoredReading) -> dict[str, Any]:
 
 
 def settings_fields(device: Device) -> dict[str, Any]:
-    """The settings in a LiveMeter, LiveVehicle, MeterSettings or VehicleSettings."""
-    return {
-        "register": device.register,
-        "heartbeat_seconds": device.heartbeat_seconds,
-        "name": device.name,
-        "site": device.site,
-        "rated_power_kw": device.rated_power_kw,
-    }
+    """The fields of DeviceSettings."""
+    return {name: getattr(device, name) for name in DeviceSettings.__struct_fields__}

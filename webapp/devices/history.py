@@ -25,7 +25,7 @@ from webapp.devices.answers import (
 from webapp.devices.live import TAG, require_live
 from webapp.http.answers import JsonObject, MeterId, Page, VehicleId
 from webapp.http.csv_files import csv_header, csv_lines, csv_media, csv_response, wants_csv
-from webapp.http.fields import WindowSchema
+from webapp.http.fields import PageSchema, WindowSchema
 from webapp.http.operations import Answer, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
@@ -45,14 +45,11 @@ _READINGS: dict[str, type[StoredMeterReading] | type[StoredVehicleReading]] = {
 log = structlog.get_logger()
 
 
-class HistoryPageSchema(WindowSchema):
+class HistoryPageSchema(WindowSchema, PageSchema):
     limit = fields.Integer(
         load_default=None,
         validate=validate.Range(1, 1000),
         metadata={"description": "items a page (JSON: 100); CSV without a limit streams the whole window"},
-    )
-    cursor = fields.String(
-        load_default=None, validate=validate.Length(1, 512), metadata={"description": "`next` of the page before"}
     )
 
 

@@ -7,13 +7,13 @@ from flask import Blueprint
 from marshmallow import Schema, fields, validate
 
 from models.access.keys import ADMIN
-from models.devices.settings import Device, set_device
+from models.devices.settings import set_device
 from models.readings import METER, VEHICLE, Kind
-from webapp.devices.answers import MeterSettings, VehicleSettings, settings_fields
+from webapp.devices.answers import DeviceSettings, MeterSettings, VehicleSettings, settings_fields
 from webapp.devices.live import TAG
 from webapp.http.answers import MeterId, VehicleId
 from webapp.http.auth import require_devices
-from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE, Number, Text, WholeNumber
+from webapp.http.fields import Number, Text, WholeNumber, device_id
 from webapp.http.operations import Body, operation
 from webapp.http.resources import database
 
@@ -47,13 +47,9 @@ class NewDeviceSettingsSchema(Schema):
         validate=validate.Length(1, MAX_NAME_LENGTH),
         metadata={"description": "for people", "example": "Bay 7"},
     )
-    site = fields.String(
+    site = device_id(
         allow_none=True,
-        validate=validate.Regexp(DEVICE_ID, error=DEVICE_ID_RULE + "."),
-        metadata={
-            "description": "where it is; the site of a meter determines its tariff",
-            "example": "depot-north",
-        },
+        metadata={"description": "where it is; the site of a meter determines its tariff", "example": "depot-north"},
     )
     rated_power_kw = Number(
         data_key="ratedPowerKw",
@@ -84,20 +80,18 @@ _ANSWERS = {200: "Changed", 201: "Set for the first time"}
 @operation(TAG, "Set how a vehicle counts and reports", scopes=(ADMIN,), body=_BODY, answers=_ANSWERS)
 def set_vehicle(vehicle_id: VehicleId, body: Mapping[str, Any]) -> tuple[VehicleSettings, int]:
     """Settings hold for all times: stored readings count by them as well. The vehicle need not have reported yet."""
-    device, status = _set(VEHICLE, vehicle_id, body)
-    return VehicleSettings(vehicle_id=vehicle_id, **settings_fields(device)), status
+    return _set(VEHICLE, vehicle_id, body, VehicleSettings)
 
 
 @bp.put("/v1/meters/<meter_id>")
 @operation(TAG, "Set how a meter counts and reports, and its site", scopes=(ADMIN,), body=_BODY, answers=_ANSWERS)
 def set_meter(meter_id: MeterId, body: Mapping[str, Any]) -> tuple[MeterSettings, int]:
     """Settings hold for all times: stored readings count by them as well. The meter need not have reported yet."""
-    device, status = _set(METER, meter_id, body)
-    return MeterSettings(meter_id=meter_id, **settings_fields(device)), status
+    return _set(METER, meter_id, body, MeterSettings)
 
 
-def _set(kind: Kind, device_id: str, given: Mapping[str, Any]) -> tuple[Device, int]:
+def _set(kind: Kind, device_id: str, given: Mapping[str, Any], shape: type[DeviceSettings]) -> tuple[Any, int]:
     require_devices(device_id)
     with database() as connection:
         device, is_new = set_device(connection, kind, device_id, given)
-    return device, 201 if is_new else 200
+    return shape(**{**settings_fields(device), kind.device_column: device_id}), 201 if is_new else 200
