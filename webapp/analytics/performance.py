@@ -117,7 +117,15 @@ def get_performance(vehicle_id: VehicleId, query: Mapping[str, Any]) -> Performa
         window=Window(start=query["start"], end=query["end"]),
         meters=found.meters,
         shared=found.shared,
-        meter_shares=_meter_shares(found),
+        meter_shares=[
+            MeterShare(
+                meter_id=each.meter_id,
+                shared=each.shared,
+                ac_consumption=round_kwh(each.kwh),
+                meter_data_points=each.points,
+            )
+            for each in found.meter_shares
+        ],
         total_ac_consumption=ac,
         total_dc_delivery=dc,
         efficiency_ratio=ratio,
@@ -164,15 +172,3 @@ def _find(vehicle_id: str, query: Mapping[str, Any]) -> tuple[energy.Performance
     if not found.known:
         raise not_found("vehicle")
     return found, costs[0]
-
-
-def _meter_shares(found: energy.Performance) -> list[MeterShare]:
-    return [
-        MeterShare(
-            meter_id=share.meter_id,
-            shared=share.shared,
-            ac_consumption=round_kwh(share.kwh),
-            meter_data_points=share.points,
-        )
-        for share in found.meter_shares
-    ]

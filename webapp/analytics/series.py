@@ -1,8 +1,8 @@
 """Series: energy and averages of one device over time, bucket by bucket, for charts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response
@@ -105,8 +105,15 @@ class VehicleBucket(Bucket):
     avg_soc: Annotated[float | None, Meta(description="percent, of the readings that have one; null: none has")]
 
 
+# The fields of the averages of a bucket, in the order of the models, with their rounding.
+_AVERAGES = {
+    METER.name: {"avg_voltage": round_volts},
+    VEHICLE.name: {"avg_battery_temp": round_celsius, "avg_soc": round_percent},
+}
+
+
 class Series(JsonObject):
-    """Base of the series of a device."""
+    """Base of the series of a device: the buckets of a window, the empty ones too."""
 
     window: Window
     bucket: str
@@ -119,6 +126,7 @@ class Series(JsonObject):
             "numbers are those of history. Null: all was computed from history"
         ),
     ]
+    buckets: list
 
 
 class MeterSeries(Series):
@@ -155,14 +163,7 @@ def _answers(bucket: type[Bucket]) -> dict[int, Answer]:
     answers=_answers(VehicleBucket),
 )
 def get_vehicle_series(vehicle_id: VehicleId, query: Mapping[str, Any]) -> VehicleSeries | Response:
-    found = _find(VEHICLE, vehicle_id, query)
-    buckets = [
-        VehicleBucket(**shared, avg_battery_temp=round_celsius(temperature), avg_soc=round_percent(soc))
-        for shared, (temperature, soc) in found.buckets
-    ]
-    if wants_csv():
-        return _csv(f"vehicle-{vehicle_id}", VehicleBucket, buckets)
-    return VehicleSeries(**found.fields, vehicle_id=vehicle_id, buckets=buckets)
+    return _get_series(VEHICLE, vehicle_id, query, VehicleSeries, VehicleBucket)
 
 
 @bp.get("/v1/meters/<meter_id>/series")
@@ -175,35 +176,31 @@ def get_vehicle_series(vehicle_id: VehicleId, query: Mapping[str, Any]) -> Vehic
     answers=_answers(MeterBucket),
 )
 def get_meter_series(meter_id: MeterId, query: Mapping[str, Any]) -> MeterSeries | Response:
-    found = _find(METER, meter_id, query)
-    buckets = [MeterBucket(**shared, avg_voltage=round_volts(voltage)) for shared, (voltage,) in found.buckets]
-    if wants_csv():
-        return _csv(f"meter-{meter_id}", MeterBucket, buckets)
-    return MeterSeries(**found.fields, meter_id=meter_id, buckets=buckets)
+    return _get_series(METER, meter_id, query, MeterSeries, MeterBucket)
 
 
-class _Found(NamedTuple):
-    """The fields of Series; and of each bucket the fields of Bucket with the averages of the device's kind."""
-
-    fields: dict[str, Any]
-    buckets: list[tuple[dict[str, Any], Sequence[float | None]]]
-
-
-def _find(kind: Kind, device_id: str, query: Mapping[str, Any]) -> _Found:
+def _get_series(
+    kind: Kind, device_id: str, query: Mapping[str, Any], shape: type[Series], bucket_shape: type[Bucket]
+) -> Any:
     edges = _edges(query["start"], query["end"], query["bucket"], query["tz"])
     default = current_resources().settings.heartbeat_seconds
     with database() as connection:
         require_live(connection, kind, device_id)
         heartbeat_seconds = get_device(connection, kind, device_id).heartbeat_seconds or default
         found = series.get_series(connection, kind, device_id, edges, heartbeat_seconds=default)
-    header = {
-        "window": Window(start=edges[0], end=edges[-1]),
-        "bucket": query["bucket"],
-        "tz": query["tz"],
-        "heartbeat_seconds": heartbeat_seconds,
-        "watermark": found.watermark,
-    }
-    return _Found(header, [(_bucket_fields(bucket, heartbeat_seconds), bucket.averages) for bucket in found.buckets])
+    buckets = [bucket_shape(**_bucket_fields(kind, bucket, heartbeat_seconds)) for bucket in found.buckets]
+    if wants_csv():
+        return csv_response(f"{kind.name}-{device_id}-series.csv", [csv_header(bucket_shape), csv_lines(buckets)])
+    device: dict[str, Any] = {kind.device_column: device_id}
+    return shape(
+        **device,
+        window=Window(start=edges[0], end=edges[-1]),
+        bucket=query["bucket"],
+        tz=query["tz"],
+        heartbeat_seconds=heartbeat_seconds,
+        watermark=found.watermark,
+        buckets=buckets,
+    )
 
 
 def _edges(start: datetime, end: datetime, bucket: str, zone: str) -> list[datetime]:
@@ -217,10 +214,12 @@ def _edges(start: datetime, end: datetime, bucket: str, zone: str) -> list[datet
         raise ValidationError("Must be a time of this era.", "to") from None
 
 
-def _bucket_fields(bucket: series.Bucket, heartbeat_seconds: int) -> dict[str, Any]:
+def _bucket_fields(kind: Kind, bucket: series.Bucket, heartbeat_seconds: int) -> dict[str, Any]:
+    """The fields of a MeterBucket or VehicleBucket."""
     share = completeness(
         bucket.readings, bucket.starts, bucket.ends, heartbeat_seconds=heartbeat_seconds, now=request_time()
     )
+    averages = zip(_AVERAGES[kind.name].items(), bucket.averages, strict=True)
     return {
         "start": bucket.starts,
         "end": bucket.ends,
@@ -228,8 +227,5 @@ def _bucket_fields(bucket: series.Bucket, heartbeat_seconds: int) -> dict[str, A
         "readings": bucket.readings,
         "completeness": round_ratio(share),
         "implausible": bucket.implausible,
+        **{name: rounded(average) for (name, rounded), average in averages},
     }
-
-
-def _csv(name: str, shape: type[Bucket], buckets: Iterable[Bucket]) -> Response:
-    return csv_response(f"{name}-series.csv", [csv_header(shape), csv_lines(buckets)])
