@@ -197,6 +197,14 @@ def test_an_unknown_session_is_not_found(client, session_id):
         assert (answer.status_code, answer.json["message"]) == (404, "Session not found")
 
 
+def test_a_session_has_one_path(client):
+    session_id = start(client).json["id"]
+    assert client.get(f"/v1/sessions/{session_id}").status_code == 200
+    for other in (f"{session_id}.0", f"{session_id}e0", f"0{session_id}", f"+{session_id}"):
+        for answer in (client.get(f"/v1/sessions/{other}"), client.post(f"/v1/sessions/{other}/end")):
+            assert (answer.status_code, answer.json["message"]) == (404, "Session not found"), other
+
+
 def test_sessions_are_listed_by_vehicle_and_meter_and_paged(client):
     for number in range(4):
         charged(client, 10 * number, 10 * number + 5, meter_id=f"M00{number % 2}")

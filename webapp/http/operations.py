@@ -130,11 +130,14 @@ def declared(endpoint: str | None) -> Operation | None:
 
 def _convert(name: str, value: str, kind: Any) -> Any:
     try:
-        return msgspec.convert(value, kind, strict=False)
+        converted = msgspec.convert(value, kind, strict=False)
+        if str(converted) == value:  # 1.0 and 1e3 are converted to integers too
+            return converted
     except msgspec.ValidationError:
-        if request.method == "PUT":
-            raise ValidationError(f"{DEVICE_ID_RULE}.", camel_case(name)) from None
-        raise not_found(name.removesuffix("_id")) from None
+        pass
+    if request.method == "PUT":
+        raise ValidationError(f"{DEVICE_ID_RULE}.", camel_case(name))
+    raise not_found(name.removesuffix("_id"))
 
 
 def _respond(result: Any) -> AnyResponse:
