@@ -93,7 +93,10 @@ def _render(current: Status, *, short: bool = False) -> RenderableType:
     style = "bold red" if current.failed else "bold green"
     title = Text.assemble((current.word, style), f"  {current.time:%Y-%m-%d %H:%M:%S} UTC")
     checks = _short_checks(current) if short else _checks(current.checks)
-    return Group(title, checks, _shards(current.figures.shards, current.time), _figures(current.figures))
+    figures = Table.grid(padding=(0, 2))
+    for name, value in _figure_lines(current.figures):
+        figures.add_row(name, Text(value))
+    return Group(title, checks, _shards(current.figures.shards, current.time), figures)
 
 
 def _checks(checks: dict[str, Check]) -> RenderableType:
@@ -118,13 +121,6 @@ def _shards(shards: list[ShardFigures], now: datetime) -> RenderableType:
         values = (shard.shard, shard.backlog, shard.max_entries, shard.lag_seconds, shard.entries_per_second)
         row = (*values, shard.readings_stored_per_second, moved, shard.failure)
         table.add_row(*(Text(_shown(value)) for value in row))
-    return table
-
-
-def _figures(figures: EngineFigures) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    for name, value in _figure_lines(figures):
-        table.add_row(name, Text(value))
     return table
 
 

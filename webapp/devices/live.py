@@ -21,7 +21,7 @@ from webapp.devices.answers import (
     reading_fields,
     settings_fields,
 )
-from webapp.http.answers import MeterId, VehicleId
+from webapp.http.answers import MeterId, Page, VehicleId
 from webapp.http.auth import binding, require_devices
 from webapp.http.clock import request_time
 from webapp.http.errors import not_found
@@ -47,8 +47,7 @@ class LivePageSchema(PageSchema):
 @bp.get("/v1/vehicles")
 @operation(TAG, "List the vehicles that ever reported, by id", scopes=(READ,), query=LivePageSchema)
 def list_vehicles(query: Mapping[str, Any]) -> LiveVehiclePage:
-    items, following = _list(VEHICLE, query)
-    return LiveVehiclePage(items=items, next=following)
+    return _list(VEHICLE, query, LiveVehiclePage)
 
 
 @bp.get("/v1/vehicles/<vehicle_id>")
@@ -60,8 +59,7 @@ def get_vehicle(vehicle_id: VehicleId) -> LiveVehicle:
 @bp.get("/v1/meters")
 @operation(TAG, "List the meters that ever reported, by id", scopes=(READ,), query=LivePageSchema)
 def list_meters(query: Mapping[str, Any]) -> LiveMeterPage:
-    items, following = _list(METER, query)
-    return LiveMeterPage(items=items, next=following)
+    return _list(METER, query, LiveMeterPage)
 
 
 @bp.get("/v1/meters/<meter_id>")
@@ -84,8 +82,7 @@ def _get(kind: Kind, device_id: str) -> Any:
         return _present(connection, kind, [require_live(connection, kind, device_id)])[0]
 
 
-def _list(kind: Kind, query: Mapping[str, Any]) -> tuple[list[Any], str | None]:
-    """The page of live devices that the query selects, and the cursor of the next."""
+def _list(kind: Kind, query: Mapping[str, Any], shape: type[Page]) -> Any:
     after = decode_cursor(query["cursor"], str)
     since = _online_since()
     with database() as connection:
@@ -99,7 +96,7 @@ def _list(kind: Kind, query: Mapping[str, Any]) -> tuple[list[Any], str | None]:
             silent_since=since if query["online"] is False else None,
         )
         rows, following = page(rows, query["limit"], lambda row: (row.device_id,))
-        return _present(connection, kind, rows), following
+        return shape(items=_present(connection, kind, rows), next=following)
 
 
 def _present(connection: psycopg.Connection, kind: Kind, rows: list[StoredReading]) -> list[Any]:

@@ -5,13 +5,15 @@ quantity more closely: `Annotated[Kwh, Meta(description="kWh that reached the ba
 """
 
 from datetime import datetime
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from flask import Response
 from msgspec import Meta, Struct, field
 
 from webapp.http.fields import DEVICE_ID
+
+T = TypeVar("T", float, float | None)
 
 
 class JsonObject(Struct, rename="camel", forbid_unknown_fields=True):
@@ -63,13 +65,7 @@ class Rounding:
     def __init__(self, digits: int):
         self._digits = digits
 
-    @overload
-    def __call__(self, value: float) -> float: ...
-    @overload
-    def __call__(self, value: None) -> None: ...
-    @overload
-    def __call__(self, value: float | None) -> float | None: ...
-    def __call__(self, value: float | None) -> float | None:
+    def __call__(self, value: T) -> T:
         return None if value is None else round(value, self._digits) + 0.0
 
 

@@ -71,11 +71,11 @@ def init_app(app: Flask) -> None:
         StreamUnreachable: _stream_unreachable,
         OutcomeUnknown: _outcome_unknown,
         TokenReused: _token_reused,
-        psycopg.OperationalError: _postgres_unavailable,
-        PoolTimeout: _postgres_unavailable,
-        CircuitBreakerError: _postgres_unavailable,
-        redis.ConnectionError: _redis_unavailable,
-        redis.TimeoutError: _redis_unavailable,
+        psycopg.OperationalError: _unavailable,
+        PoolTimeout: _unavailable,
+        CircuitBreakerError: _unavailable,
+        redis.ConnectionError: _unavailable,
+        redis.TimeoutError: _unavailable,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
@@ -165,15 +165,8 @@ def _token_reused(_: TokenReused) -> Response:
     return error_response(422, "Validation failed", errors, reason="token_reused")
 
 
-def _postgres_unavailable(error: Exception) -> Response:
-    return _unavailable(error, "postgres_unavailable")
-
-
-def _redis_unavailable(error: Exception) -> Response:
-    return _unavailable(error, "redis_unavailable")
-
-
-def _unavailable(error: Exception, reason: str) -> Response:
+def _unavailable(error: Exception) -> Response:
+    reason = "redis_unavailable" if isinstance(error, redis.RedisError) else "postgres_unavailable"
     log.warning("unavailable", error=type(error).__name__, reason=str(error).strip())
     return error_response(503, "A server behind this one is unavailable; try again later", reason=reason)
 

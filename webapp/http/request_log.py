@@ -22,10 +22,7 @@ def init_app(app: Flask) -> None:
     """After webapp.http.metrics, which notes when the request started."""
     app.before_request(_name)
     app.after_request(_return_id)
-    if app.extensions["resources"].settings.log_requests == "all":
-        app.after_request(_log)
-    else:
-        app.after_request(_log_errors)
+    app.after_request(_log if app.extensions["resources"].settings.log_requests == "all" else _log_errors)
 
 
 def _name() -> None:
@@ -80,16 +77,6 @@ def log_request(
     path: str | None = None,
 ) -> None:
     """Logs a request, without its key, headers, body and query: each may hold a secret."""
-    line: dict[str, str | int | float] = {
-        "method": method,
-        "route": route,
-        "status": status,
-        "seconds": round(seconds, 4),
-    }
-    if key_id:
-        line["key_id"] = key_id
-    if accepted is not None and rejected is not None:
-        line["accepted"], line["rejected"] = accepted, rejected
-    if path is not None:
-        line["path"] = path
-    log.info("request", **line)
+    optional = {"key_id": key_id or None, "accepted": accepted, "rejected": rejected, "path": path}
+    known = {name: value for name, value in optional.items() if value is not None}
+    log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4), **known)
