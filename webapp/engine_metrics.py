@@ -1,6 +1,6 @@
 """The page that Prometheus scrapes: the web's counters, and gauges of the engine from a snapshot at each scrape."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
@@ -12,7 +12,7 @@ from models.analytics.rollups.watermark import RollupState
 from models.health.postgres_snapshot import PostgresSnapshot
 from models.health.readiness import check_readiness
 from models.health.redis_snapshot import RedisSnapshot
-from models.health.snapshot import Snapshot, take_snapshot
+from models.health.snapshot import take_snapshot
 from models.observability.exposition import role_registry
 from models.resources import Resources
 from models.version import VERSION
@@ -38,7 +38,8 @@ class _Engine(Collector):
 
     def collect(self) -> Iterator[Metric]:
         snapshot = take_snapshot(self._resources)
-        yield _ready(snapshot)
+        checks = {name: check.ok for name, check in check_readiness(snapshot).items() if check.ok is not None}
+        yield _by_label("energy_ready", "1 if the check of /health/ready passes, 0 if it fails", "check", checks)
         if snapshot.redis:
             yield from _backlog(snapshot.redis)
         if snapshot.postgres and snapshot.postgres.days_ahead is not None:
@@ -49,21 +50,18 @@ class _Engine(Collector):
             yield from _rollups(snapshot.postgres.now, snapshot.postgres.rollups)
 
 
-def _ready(snapshot: Snapshot) -> Metric:
-    ready = Gauge("energy_ready", "1 if the check of /health/ready passes, 0 if it fails", None, ["check"])
-    for name, check in check_readiness(snapshot).items():
-        if check.ok is not None:
-            ready.add_metric([name], check.ok)
-    return ready
+def _by_label(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    gauge = Gauge(name, text, None, [label])
+    for value, number in values.items():
+        gauge.add_metric([value], number)
+    return gauge
 
 
 def _backlog(snapshot: RedisSnapshot) -> Iterator[Metric]:
-    entries = Gauge("energy_backlog_entries", "Entries not yet in Postgres", None, ["shard"])
-    lag = Gauge("energy_lag_seconds", "Age of the oldest entry not yet in Postgres, in seconds", None, ["shard"])
-    for shard, found in snapshot.shards.items():
-        entries.add_metric([str(shard)], found.backlog)
-        lag.add_metric([str(shard)], found.lag_seconds)
-    yield from (entries, lag)
+    backlog = {str(shard): found.backlog for shard, found in snapshot.shards.items()}
+    yield _by_label("energy_backlog_entries", "Entries not yet in Postgres", "shard", backlog)
+    lag = {str(shard): found.lag_seconds for shard, found in snapshot.shards.items()}
+    yield _by_label("energy_lag_seconds", "Age of the oldest entry not yet in Postgres, in seconds", "shard", lag)
     used, bound = int(snapshot.info["used_memory"]), int(snapshot.info["maxmemory"])
     yield Gauge("energy_redis_memory_bytes", "Memory used by Redis", used)
     yield Gauge("energy_redis_max_memory_bytes", "Redis's maxmemory; 0 without one", bound)
@@ -77,16 +75,6 @@ def _rollups(now: datetime, state: RollupState) -> Iterator[Metric]:
 
 
 def _alerts(snapshot: PostgresSnapshot) -> Iterator[Metric]:
-    for name, text, label, counts in (
-        ("energy_alerts", "Unresolved alerts of devices", "kind", snapshot.unresolved_alerts),
-        (
-            "energy_webhook_events",
-            "Events not yet delivered to the webhook, by state",
-            "state",
-            snapshot.undelivered_events,
-        ),
-    ):
-        gauge = Gauge(name, text, None, [label])
-        for value, count in (counts or {}).items():
-            gauge.add_metric([value], count)
-        yield gauge
+    alerts, events = snapshot.unresolved_alerts or {}, snapshot.undelivered_events or {}
+    yield _by_label("energy_alerts", "Unresolved alerts of devices", "kind", alerts)
+    yield _by_label("energy_webhook_events", "Events not yet delivered to the webhook, by state", "state", events)

@@ -113,7 +113,7 @@ _AVERAGES = {
 
 
 class Series(JsonObject):
-    """Base of the series of a device: the buckets of a window, the empty ones too."""
+    """Base of the series of a device."""
 
     window: Window
     bucket: str
@@ -126,7 +126,6 @@ class Series(JsonObject):
             "numbers are those of history. Null: all was computed from history"
         ),
     ]
-    buckets: list
 
 
 class MeterSeries(Series):
@@ -180,7 +179,11 @@ def get_meter_series(meter_id: MeterId, query: Mapping[str, Any]) -> MeterSeries
 
 
 def _get_series(
-    kind: Kind, device_id: str, query: Mapping[str, Any], shape: type[Series], bucket_shape: type[Bucket]
+    kind: Kind,
+    device_id: str,
+    query: Mapping[str, Any],
+    shape: type[MeterSeries] | type[VehicleSeries],
+    bucket_shape: type[Bucket],
 ) -> Any:
     edges = _edges(query["start"], query["end"], query["bucket"], query["tz"])
     default = current_resources().settings.heartbeat_seconds
@@ -188,7 +191,7 @@ def _get_series(
         require_live(connection, kind, device_id)
         heartbeat_seconds = get_device(connection, kind, device_id).heartbeat_seconds or default
         found = series.get_series(connection, kind, device_id, edges, heartbeat_seconds=default)
-    buckets = [bucket_shape(**_bucket_fields(kind, bucket, heartbeat_seconds)) for bucket in found.buckets]
+    buckets: list[Any] = [bucket_shape(**_bucket_fields(kind, bucket, heartbeat_seconds)) for bucket in found.buckets]
     if wants_csv():
         return csv_response(f"{kind.name}-{device_id}-series.csv", [csv_header(bucket_shape), csv_lines(buckets)])
     device: dict[str, Any] = {kind.device_column: device_id}

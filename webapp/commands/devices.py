@@ -5,11 +5,11 @@ import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import psycopg
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate
 
 from loadtool.terminal import print_table
 from models.devices.settings import list_devices, set_device
@@ -28,15 +28,9 @@ NUMBERS = ("heartbeatSeconds", "ratedPowerKw")
 _KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind; default: both.")
 
 
-class DeviceSchema(Schema):
+class LineSchema(NewDeviceSettingsSchema):
     kind = fields.String(required=True, validate=validate.OneOf(list(KINDS)))
-    deviceId = device_id(required=True)
-
-
-class Line(NamedTuple):
-    kind: str
-    device_id: str
-    settings: dict[str, Any]
+    device_id = device_id(data_key="deviceId", required=True)
 
 
 @click.group()
@@ -63,19 +57,21 @@ def import_(file: Path) -> None:
     click.echo(f"Imported the settings of {len(lines)} devices: {new} new, {len(lines) - new} had some already.")
 
 
-def _key(line: Line) -> tuple[str, str]:
-    return line.kind, line.device_id
+def _key(line: dict[str, Any]) -> tuple[str, str]:
+    return line["kind"], line["device_id"]
 
 
-def _store(connection: psycopg.Connection, line: Line) -> bool:
-    return set_device(connection, KINDS[line.kind], line.device_id, line.settings)[1]
+def _store(connection: psycopg.Connection, line: dict[str, Any]) -> bool:
+    kind, device_id = _key(line)
+    settings = {name: value for name, value in line.items() if name not in ("kind", "device_id")}
+    return set_device(connection, KINDS[kind], device_id, settings)[1]
 
 
-def _load(line: dict[str, str]) -> Line:
-    device = DeviceSchema().load({name: line[name] for name in REQUIRED})
-    given: dict[str, Any] = {name: line[name] or None for name in SETTINGS if name in line}
-    given |= {name: _number(name, given[name]) for name in NUMBERS if given.get(name)}
-    return Line(device["kind"], device["deviceId"], NewDeviceSettingsSchema().load(given))
+def _load(line: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {name: None if name in SETTINGS and not text else text for name, text in line.items()}
+    values |= {name: _number(name, values[name]) for name in NUMBERS if values.get(name)}
+    loaded: dict[str, Any] = LineSchema().load(values)
+    return loaded
 
 
 def _number(name: str, text: str) -> Any:

@@ -72,10 +72,8 @@ class VehicleSettings(DeviceSettings):
 
 
 class LiveDevice(DeviceSettings, kw_only=True):
-    """Base of the newest reading of a device with its settings."""
+    """Base of live devices: the settings, and whether the device reports."""
 
-    timestamp: Time
-    received_at: ReceivedAt
     last_seen: Annotated[Time, Meta(description="the newest reading's `timestamp`")]
     online: Annotated[bool, Meta(description="whether `lastSeen` is at most {offline_after_seconds} seconds ago")]
 
@@ -84,6 +82,8 @@ class LiveMeter(LiveDevice):
     """A meter: its newest reading, and its settings."""
 
     meter_id: MeterId
+    timestamp: Time
+    received_at: ReceivedAt
     kwh_consumed_ac: ConsumedKwh
     voltage: Volts
 
@@ -92,6 +92,8 @@ class LiveVehicle(LiveDevice):
     """A vehicle: its newest reading, its settings, and the meters that feed it."""
 
     vehicle_id: VehicleId
+    timestamp: Time
+    received_at: ReceivedAt
     kwh_delivered_dc: DeliveredKwh
     battery_temp: BatteryTemp
     soc: Annotated[

@@ -45,7 +45,7 @@ _READINGS: dict[str, type[StoredMeterReading] | type[StoredVehicleReading]] = {
 log = structlog.get_logger()
 
 
-class HistoryPageSchema(WindowSchema, PageSchema):
+class HistoryPageSchema(PageSchema, WindowSchema):
     limit = fields.Integer(
         load_default=None,
         validate=validate.Range(1, 1000),

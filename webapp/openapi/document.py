@@ -1,7 +1,7 @@
 """The OpenAPI document, put together from the routes of an application and the declarations of their views."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -38,11 +38,11 @@ def build_document(app: Flask, settings: Settings) -> dict[str, Any]:
     for name, header in shared.HEADERS.items():
         spec.components.header(name, header)
     for name, parameter in shared.PARAMETERS.items():
-        spec.components.parameter(name, parameter["in"], parameter)
+        spec.components.parameter(name, "header", parameter)
     for status, error in shared.ERRORS.items():
         spec.components.response(str(status), _response(spec, error, Error))
     for path, methods, operation, name in _routes(app):
-        described = _operation(spec, operation, settings)
+        described = _operation(spec, operation)
         described["operationId"] = name
         described["parameters"] += query_parameters(requests, operation.query) if operation.query else []
         spec.path(path, operations=dict.fromkeys(methods, described))
@@ -60,7 +60,7 @@ def _routes(app: Flask) -> Iterator[tuple[str, list[str], Operation, str]]:
             yield path, methods, view, camel_case(rule.endpoint.rpartition(".")[2])
 
 
-def _operation(spec: APISpec, operation: Operation, settings: Settings) -> dict[str, Any]:
+def _operation(spec: APISpec, operation: Operation) -> dict[str, Any]:
     not_bound = "Not for a key that is bound to devices." if operation.all_devices else ""
     description = f"{operation.description}\n\n{not_bound}".strip()
     return {
@@ -128,23 +128,20 @@ def _response(spec: APISpec, answer: Answer, json: Any, more_headers: tuple[str,
     }
 
 
-def _finish(node: Any, settings: Settings) -> Any:
+def _finish(node: Any, settings: Settings, key: str = "") -> Any:
     """Settings filled into descriptions, and patterns as ECMA 262 writes them: it has no \\Z, and its $ is the end."""
-    if isinstance(node, Mapping):
-        return {key: _finish_text(key, value, settings) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_finish(child, settings) for child in node]
+    match node:
+        case dict():
+            return {name: _finish(child, settings, name) for name, child in node.items()}
+        case list():
+            return [_finish(child, settings) for child in node]
+        case str() if key == "description":
+            return _SETTING.sub(lambda found: _plain(getattr(settings, found[1])), node)
+        case str() if key == "maxItems":
+            return getattr(settings, node.strip("{}"))
+        case str() if key == "pattern":
+            return node.replace(r"\Z", "$")
     return node
-
-
-def _finish_text(key: str, value: Any, settings: Settings) -> Any:
-    if key == "description" and isinstance(value, str):
-        return _SETTING.sub(lambda found: _plain(getattr(settings, found[1])), value)
-    if key == "maxItems" and isinstance(value, str):
-        return getattr(settings, value.strip("{}"))
-    if key == "pattern" and isinstance(value, str):
-        return value.replace(r"\Z", "$")
-    return _finish(value, settings)
 
 
 def _plain(value: float) -> str:

@@ -62,15 +62,11 @@ HEADERS = {
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
-        "in": "header",
-        "name": "X-Request-ID",
         "description": "An id for this request, in the answer and in the log: 1–128 of `A-Z a-z 0-9 . _ : -`. "
         "Left out, or anything else: one is made.",
         "schema": _TEXT,
     },
     "Idempotency-Key": {
-        "in": "header",
-        "name": "Idempotency-Key",
         "description": "1–128 characters of ASCII that make a repeat harmless: within {idempotency_ttl_seconds} "
         "seconds the same key with the same body gets the first answer, with its status, and adds nothing; with "
         "another body it is refused (422).",
