@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
+import msgspec
 from flask import Blueprint
 from marshmallow import Schema, ValidationError, fields, validate
 from msgspec import Meta, field
@@ -122,7 +123,7 @@ class TariffPeriod(JsonObject):
     ends: Annotated[str, Meta(description="HH:MM, not included; if it is not after `from`, it is on the next day")] = (
         field(name="to")
     )
-    price_per_kwh: PricePerKwh
+    price: PricePerKwh = field(name="pricePerKwh")
 
 
 class Tariff(JsonObject):
@@ -131,7 +132,7 @@ class Tariff(JsonObject):
     site: Site
     currency: Annotated[str, Meta(description="ISO 4217")]
     timezone: Annotated[str, Meta(description="the zone whose clock the periods follow")]
-    price_per_kwh: Annotated[PricePerKwh, Meta(description="money a kWh outside of all periods")]
+    price: Annotated[PricePerKwh, Meta(description="money a kWh outside of all periods")] = field(name="pricePerKwh")
     periods: list[TariffPeriod]
 
 
@@ -142,18 +143,7 @@ class TariffPage(Page):
 
 
 def _present(tariff: tariffs.Tariff) -> Tariff:
-    return Tariff(
-        site=tariff.site,
-        currency=tariff.currency,
-        timezone=tariff.timezone,
-        price_per_kwh=float(tariff.price),
-        periods=[
-            TariffPeriod(
-                days=list(period.days), begins=period.begins, ends=period.ends, price_per_kwh=float(period.price)
-            )
-            for period in tariff.periods
-        ],
-    )
+    return msgspec.convert(tariff, Tariff, from_attributes=True)
 
 
 # ── Operations ───────────────────────────────────────────────────────────────────────────────────────────────
