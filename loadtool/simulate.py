@@ -18,8 +18,9 @@ from loadtool.terminal import progress
 READINGS_PER_REQUEST = 5_000
 VEHICLES_PER_PAGE = 1_000
 TRANSIENT = {429, 500, 502, 503, 504}  # statuses after which another attempt may succeed
+# Without an answer the wait doubles, from the first to the longest.
 FIRST_WAIT_SECONDS, LONGEST_UNREACHABLE_WAIT_SECONDS = 1.0, 5.0
-LONGEST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 60.0  # whatever Retry-After says
 
 
 @click.command()
@@ -87,7 +88,7 @@ class RetryingApi:
 
 
 class Simulation:
-    """The progress of each vehicle: `next_minute` (since 1970) is the first without a reading at the API."""
+    """Which readings are still to be sent: `next_minute` is the first, in minutes since 1970, for each vehicle."""
 
     def __init__(self, api: RetryingApi, vehicles: list[Vehicle]):
         self._api, self.vehicles = api, vehicles
@@ -107,7 +108,7 @@ class Simulation:
                 self.next_minute[vehicle] = 0
 
     def _last_seen(self) -> dict[str, datetime]:
-        """By vehicle id; of the API's vehicles up to the last that is simulated here."""
+        """The time of the latest reading by vehicle id. Reads pages, sorted by id, up to the last simulated vehicle."""
         last_id = max(vehicle.vehicle_id for vehicle in self.vehicles)
         found: dict[str, datetime] = {}
         cursor = ""
@@ -121,8 +122,8 @@ class Simulation:
     def catch_up(self, now: int) -> int:
         """Sends the missing readings up to minute `now`, of the last 24 hours at most; returns their number.
 
-        Oldest first and one request at a time: when a reading was accepted, so was everything older of its vehicle.
-        So the next start can continue after the latest reading. A meter's reading is in the request of its vehicle's.
+        Oldest first and one request at a time: if a reading was accepted, so were all older ones of its vehicle, and
+        the next start can continue after the latest. A vehicle and its meter send in the same request.
         """
         first = {v: max(self.next_minute[v], now - MINUTES_A_DAY + 1) for v in self.vehicles}
         total = sum(2 * max(0, now + 1 - minute) for minute in first.values())
@@ -166,5 +167,5 @@ class Simulation:
 
 
 def _stop(*_) -> None:
-    """Ends at any point: the next start asks the API for the latest readings."""
+    """It is safe to stop at any point: the next start asks the API for the latest readings."""
     raise SystemExit(0)

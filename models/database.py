@@ -1,4 +1,4 @@
-"""Connections to Postgres: one pool a process, with the timeouts of its role, and the classes of Postgres's errors."""
+"""Connections to Postgres: a pool a process, with its role's timeouts, and which errors are transient or permanent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ WORKER_POOL_SIZE = 2
 WORKER_WAIT_SECONDS = 1.0  # for a connection; the sweep starts the task again
 LOCK_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 3
-# A web request that gets no connection within this time, or one that does not answer, gets 503.
+# A web request that has no working connection after this time gets 503.
 WEB_WAIT_SECONDS = 0.5
-# A server that stands still can't time out its own statements: the client gives up this long after their timeout.
+# A frozen server can't end its own statements: the client gives up this long after the statement's timeout.
 GRACE_SECONDS = 1.0
 
-# Classes of SQLSTATE. The row is bad: data exception, integrity violation, raised by a trigger.
+# SQLSTATE classes of a bad row: data exception, integrity violation, raised by a trigger.
 _PERMANENT_CLASSES = ("22", "23", "P0")
-# The next attempt may succeed: lost connection, deadlock, lock timeout, shutdown.
+# SQLSTATE classes after which a retry may succeed: lost connection, deadlock, lock timeout, shutdown.
 _TRANSIENT_CLASSES = ("", "08", "40", "55", "57")
 
 
@@ -106,15 +106,15 @@ def connection_options(role: str, statement_seconds: float) -> dict[str, Any]:
         "options": " ".join([*options, "-c timezone=UTC", "-c jit=off"]),
         "application_name": f"energy-{role}",
         "connect_timeout": CONNECT_SECONDS,
-        # One round trip a query; a transaction is begun with `connection.transaction()`.
+        # Without begin and commit a query is one round trip; `connection.transaction()` begins a transaction.
         "autocommit": True,
-        # Never prepared: plans know the values, so that partitions are pruned, and a pooler may stand in between.
+        # Never prepared: a plan that knows the values can skip partitions, and a pooler may stand in between.
         "prepare_threshold": None,
     }
 
 
 def is_permanent(error: psycopg.Error) -> bool:
-    """Whether Postgres would refuse the row again: it belongs into the dead letters.
+    """Whether Postgres would refuse the row at every retry, so that it belongs in the dead letters.
 
     A missing partition is a check violation that names no constraint; it is not the row's fault.
     """

@@ -13,7 +13,7 @@ _AFTER_ALL = "~"
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A key without one may touch every device; a Binding of nothing touches none."""
+    """The devices of one key. A key without a Binding may use every device, one with an empty Binding none."""
 
     device_ids: frozenset[str] = frozenset()
     prefix: str | None = None
@@ -23,9 +23,9 @@ class Binding:
 
 
 def within_binding(column: ColumnElement[str]) -> Conditions:
-    """Optional conditions of a Statement that keep the rows of a binding's devices: ranges of the column's index.
+    """Three optional conditions of a Statement: the device is listed, has the prefix, or either. An index serves each.
 
-    Their values are those of `binding_values`, which gives values to one of the three, or to none.
+    `binding_values` gives values to the one that fits the binding, and to none without a binding.
     """
 
     def listed(name: str) -> ColumnElement[bool]:

@@ -1,8 +1,8 @@
 """The keys of a web process: all in memory, refreshed by a thread.
 
-Every process refuses a revoked key after REFRESH_SECONDS and one small query. While Postgres is unavailable the last
-known keys stay valid, however long: readings are accepted without Postgres, and must not be lost because a key could
-not be looked up.
+Every process refuses a revoked key within REFRESH_SECONDS and the time of one small query. While Postgres is
+unavailable the last known keys stay valid, however long that takes: readings are accepted without Postgres, and must
+not be lost because a key could not be looked up.
 """
 
 import threading
@@ -36,7 +36,7 @@ class KeyRing:
         self._version: tuple[int, int | None] | None = None
         self._read_at = time.monotonic()
         self._is_stale = False
-        self._tried = threading.Event()
+        self._tried = threading.Event()  # set after the first refresh, even a failed one
         self._start = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -46,7 +46,7 @@ class KeyRing:
         return find_key(keys, text, datetime.now(UTC))
 
     def refresh(self) -> None:
-        """Reads the keys if any has changed. Raises psycopg.Error or PoolTimeout and then keeps the last ones."""
+        """Reads the keys if any has changed. If it raises psycopg.Error or PoolTimeout, the last ones stay."""
         with self._database.connection(timeout=WAIT_SECONDS) as connection:
             version = keys_version(connection)
             if version != self._version:
@@ -79,7 +79,7 @@ class KeyRing:
             time.sleep(REFRESH_SECONDS)
 
     def _log_stale(self, error: Exception) -> None:
-        """At every attempt: an operator who revokes a key now must see that it stays valid."""
+        """Logs each failed refresh: an operator who revokes a key meanwhile must see that it stays valid."""
         self._is_stale = True
         age = round(time.monotonic() - self._read_at, 1)
         log.warning("keys_stale", seconds=age, error=type(error).__name__, reason=str(error).strip())

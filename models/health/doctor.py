@@ -46,7 +46,7 @@ def examine(snapshot: Snapshot, *, debug: bool) -> list[Finding]:
     """
     postgres, redis, settings = snapshot.postgres, snapshot.redis, snapshot.settings
     ready = check_readiness(snapshot)
-    ready.pop("durability")  # here each setting is a finding
+    ready.pop("durability")  # each of its settings is a finding of its own below
     checks = {name: ready.pop(name) for name in ("postgres", "redis")}
     if postgres:
         checks["postgres version"] = _check_postgres_version(postgres)

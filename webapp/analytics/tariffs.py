@@ -102,15 +102,13 @@ class NewTariffSchema(Schema):
         fields.Nested(NewTariffPeriodSchema),
         load_default=list,
         validate=validate.Length(max=MAX_PERIODS),
-        metadata={"description": "other prices; of several that hold a time the first applies"},
+        metadata={"description": "other prices, at their times; where several overlap, the first applies"},
     )
 
 
 # ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-Site = Annotated[
-    str, Meta(pattern=DEVICE_ID.pattern, description="as in the `site` of meters", examples=["depot-north"])
-]
+Site = Annotated[str, Meta(pattern=DEVICE_ID.pattern, description="the `site` of its meters", examples=["depot-north"])]
 Day = Annotated[str, one_of(DAYS)]
 PricePerKwh = Annotated[float, Meta(ge=0, description="money a kWh")]
 
@@ -120,8 +118,8 @@ class TariffPeriod(JsonObject):
 
     days: Annotated[list[Day], Meta(min_length=1)]
     begins: Annotated[str, Meta(description="HH:MM")] = field(name="from")
-    ends: Annotated[str, Meta(description="HH:MM, not included; if it is not after `from`, it is on the next day")] = (
-        field(name="to")
+    ends: Annotated[str, Meta(description="HH:MM, not included; if not after `from`, on the next day")] = field(
+        name="to"
     )
     price: PricePerKwh = field(name="pricePerKwh")
 
@@ -190,9 +188,9 @@ def get_tariff(site: Site) -> Tariff:
     answers={200: "Replaced", 201: "Created"},
 )
 def set_tariff(site: Site, body: Mapping[str, Any]) -> tuple[Tariff, int]:
-    """The whole tariff, at once and for all times: energy that was counted before is priced by it as well.
+    """Replaces the whole tariff, at once and for all times: it also gives the price of energy counted earlier.
 
-    Periods follow the clock of `timezone`, also on the days on which it is changed.
+    Periods follow the clock of `timezone`, also on days when that clock goes forward or back.
     """
     periods = tuple(
         tariffs.Period(

@@ -1,4 +1,4 @@
-"""`energy mapping`: imports of which meter feeds which vehicle."""
+"""`energy mapping`: imports mappings, which say which meter feeds which vehicle."""
 
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ def mapping() -> None:
 def import_(file: Path) -> None:
     """Import mappings from a CSV file: all of them, or none if a line is wrong.
 
-    The first line names the columns vehicleId, meterId, from, to. The times may be left out or empty: always; until it
-    is ended. A mapping that exists gets the end in the file.
+    The first line names the columns vehicleId, meterId, from, to. Both times may be left out or empty:
+    without `from` a mapping holds for all the past, without `to` until it is ended. A mapping that exists gets the end
+    in the file.
 
     \b
     Example:
