@@ -5,10 +5,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import dict_row, scalar_row
 
 from models.alerts.alert import count_alerts
 from models.alerts.deliveries import count_deliveries
@@ -22,6 +22,13 @@ from models.storage.positions import ShardPosition, list_positions
 DURABLE_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
 # The schema is missing, or older than this code.
 _NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedObject)
+
+# The columns are fields of a PostgresSnapshot.
+_SERVER = """
+select clock_timestamp() as now, current_setting('server_version_num')::int as version,
+       pg_is_in_recovery() as is_standby, current_setting('TimeZone') as session_time_zone,
+       (select json_object_agg(name, current_setting(name)) from unnest(%s::text[]) as wanted (name)) as settings
+"""
 
 T = TypeVar("T")
 Connect = Callable[[], AbstractContextManager[BoundedConnection]]
@@ -53,47 +60,22 @@ def snapshot_postgres(connect: Connect, *, seconds: float) -> PostgresSnapshot:
     """Waits at most `seconds` for each answer. Raises psycopg.Error or PoolTimeout."""
     with connect() as connection, bounded(connection, seconds):
         started = time.time()
-        server = _server(connection)
+        server = one(connection.cursor(row_factory=dict_row).execute(_SERVER, [list(DURABLE_SETTINGS)]))
         middle = (started + time.time()) / 2
-        settings = connection.execute(
-            "select name, current_setting(name) from unnest(%s::text[]) as wanted (name)", [list(DURABLE_SETTINGS)]
-        ).fetchall()
         return PostgresSnapshot(
-            now=server.now,
-            ahead_seconds=server.now.timestamp() - middle,
-            version=server.version,
-            is_standby=server.is_standby,
-            session_time_zone=server.time_zone,
-            settings=dict(settings),
+            **server,
+            ahead_seconds=server["now"].timestamp() - middle,
             revision=if_migrated(_revision, connection),
             days_ahead=if_migrated(days_ahead, connection),
-            positions=if_migrated(_positions, connection),
+            positions=if_migrated(list_positions, connection),
             unresolved_alerts=if_migrated(count_alerts, connection),
             rollups=if_migrated(get_state, connection),
             undelivered_events=if_migrated(count_deliveries, connection),
         )
 
 
-class _Server(NamedTuple):
-    now: datetime
-    version: int
-    is_standby: bool
-    time_zone: str
-
-
-def _server(connection: psycopg.Connection[Any]) -> _Server:
-    statement = """select clock_timestamp() as now, current_setting('server_version_num')::int as version,
-                          pg_is_in_recovery() as is_standby, current_setting('TimeZone') as time_zone"""
-    return one(connection.cursor(row_factory=class_row(_Server)).execute(statement))
-
-
-def _revision(connection: psycopg.Connection[Any]) -> str | None:
-    row = connection.execute("select version_num from alembic_version").fetchone()
-    return row[0] if row else None
-
-
-def _positions(connection: psycopg.Connection[Any]) -> dict[int, ShardPosition]:
-    return {position.shard: position for position in list_positions(connection)}
+def _revision(connection: psycopg.Connection) -> str | None:
+    return connection.cursor(row_factory=scalar_row).execute("select version_num from alembic_version").fetchone()
 
 
 def if_migrated(query: Callable[[BoundedConnection], T], connection: BoundedConnection) -> T | None:

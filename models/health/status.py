@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, scalar_row
 
 from models.database import bounded
 from models.health.postgres_snapshot import PostgresSnapshot, if_migrated
@@ -103,7 +103,8 @@ def collect_figures(snapshot: Snapshot) -> EngineFigures:
                 devices = if_migrated(partial(_devices, offline_after_seconds=seconds), connection)
                 dead_letters = if_migrated(_count_dead_letters, connection)
                 partitions = if_migrated(partial(_partitions, days_ahead=snapshot.postgres.days_ahead), connection)
-                postgres = _postgres(connection, snapshot.postgres)
+                size = connection.cursor(row_factory=scalar_row).execute("select pg_database_size(current_database())")
+                postgres = PostgresFigures(snapshot.postgres.version // 10_000, one(size))
     return EngineFigures(
         readings_stored_per_second=None if stored is None else _per_second(sum(s.readings for s in stored.values())),
         shards=_shards(snapshot, stored),
@@ -187,13 +188,8 @@ def _devices(connection: psycopg.Connection[Any], offline_after_seconds: int) ->
 
 
 def _count_dead_letters(connection: psycopg.Connection[Any]) -> int:
-    (count,) = one(
-        connection.execute(
-            "select count(*) from (select from dead_letters where replayed_at is null limit %s) as counted",
-            [MANY_DEAD_LETTERS],
-        )
-    )
-    return count
+    counted = "select count(*) from (select from dead_letters where replayed_at is null limit %s) as counted"
+    return one(connection.cursor(row_factory=scalar_row).execute(counted, [MANY_DEAD_LETTERS]))
 
 
 def _partitions(connection: psycopg.Connection[Any], days_ahead: int | None) -> PartitionFigures:
@@ -205,11 +201,6 @@ def _partitions(connection: psycopg.Connection[Any], days_ahead: int | None) -> 
         bytes=sum(partition.bytes for partition in found),
         today_bytes=sum(partition.bytes for partition in found if partition.day == today),
     )
-
-
-def _postgres(connection: psycopg.Connection[Any], snapshot: PostgresSnapshot) -> PostgresFigures:
-    (size,) = one(connection.execute("select pg_database_size(current_database())"))
-    return PostgresFigures(version=snapshot.version // 10_000, bytes=size)
 
 
 def _redis(info: dict[str, Any]) -> RedisFigures:

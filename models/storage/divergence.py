@@ -75,11 +75,11 @@ def list_diverged_shards(connection: psycopg.Connection, stream: TelemetryStream
 
     A shard that moves during the check is being drained, and so reconciled: it is not listed.
     """
-    stored_ids = {each.shard: stream.stored_id(each.shard) for each in list_positions(connection)}
+    stored_ids = {shard: stream.stored_id(shard) for shard in list_positions(connection)}
     return [
-        each.shard
-        for each in list_positions(connection)
-        if (stored_id := stored_ids.get(each.shard)) is not None
-        and str(stored_id) not in (each.entry_id, each.previous_entry_id)
-        and stream.stored_id(each.shard) == stored_id
+        shard
+        for shard, position in list_positions(connection).items()
+        if (stored_id := stored_ids.get(shard)) is not None
+        and str(stored_id) not in (position.entry_id, position.previous_entry_id)
+        and stream.stored_id(shard) == stored_id
     ]

@@ -129,11 +129,12 @@ def note_divergence(connection: psycopg.Connection, shard: int) -> None:
     connection.execute("update ingest_positions set diverged_at = now() where shard = %s", [shard])
 
 
-def list_positions(connection: psycopg.Connection) -> list[ShardPosition]:
-    """The positions of all shards that were ever drained, by shard."""
+def list_positions(connection: psycopg.Connection) -> dict[int, ShardPosition]:
+    """The positions of all shards that were ever drained, by shard, in order."""
     statement = """select shard, entry_id, previous_entry_id, moved_at, failure, diverged_at
                    from ingest_positions order by shard"""
-    return connection.cursor(row_factory=class_row(ShardPosition)).execute(statement).fetchall()
+    rows = connection.cursor(row_factory=class_row(ShardPosition)).execute(statement)
+    return {position.shard: position for position in rows}
 
 
 def delete_batches(connection: psycopg.Connection, shard: int, before: datetime) -> int:

@@ -165,7 +165,7 @@ class Stack:
 
     def positions(self) -> dict[int, EntryId]:
         with self.database() as connection:
-            return {each.shard: parse_entry_id(each.entry_id) for each in list_positions(connection)}
+            return {shard: parse_entry_id(each.entry_id) for shard, each in list_positions(connection).items()}
 
     def draining_workers(self, seconds: float) -> int:
         """How many of the two Celery workers ran a statement within the last `seconds`."""
