@@ -4,6 +4,7 @@ pyarrow takes 170 MB on disk and 200 MB of memory. It is loaded at the first use
 """
 
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 from models.exports.csv_copy import Selection
 
@@ -15,12 +16,20 @@ def to_parquet(selection: Selection, csv: Iterable[bytes]) -> Iterator[bytes]:
     """A Parquet file in pieces, from CSV without a header. A truncated one has no footer, and no reader accepts it."""
     from pyarrow import parquet
 
-    schema, sink = _schema(selection), _Sink()
+    schema, sink = _schema(selection), BytesIO()
     with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
         for lines in _row_groups(csv):
             writer.write_table(_parse(lines, schema))
-            yield sink.take()
-    yield sink.take()
+            yield _take(sink)
+    yield _take(sink)
+
+
+def _take(sink: BytesIO) -> bytes:
+    """What the writer, which counts its place in the file itself, has written since the last call."""
+    taken = sink.getvalue()
+    sink.seek(0)
+    sink.truncate()
+    return taken
 
 
 def _schema(selection: Selection):
@@ -54,25 +63,3 @@ def _row_groups(csv: Iterable[bytes]) -> Iterator[bytes]:
             blocks, size = [], 0
     if size:
         yield b"".join(blocks)
-
-
-class _Sink:
-    """A file object for the writer; `take` returns what was written since the last call."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, piece: bytes) -> int:
-        self._pieces.append(bytes(piece))
-        return len(piece)
-
-    def take(self) -> bytes:
-        taken = b"".join(self._pieces)
-        self._pieces.clear()
-        return taken
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...

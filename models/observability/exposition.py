@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Metric, multiprocess
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import REGISTRY, CollectorRegistry, Info, Metric, multiprocess
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
 
@@ -31,7 +30,8 @@ def role_registry(version: str) -> CollectorRegistry:
     registry = CollectorRegistry()
     folder = shared_folder()
     registry.register(_SharedMetrics(folder) if folder else REGISTRY)
-    registry.register(_Build(version))
+    build = Info("energy_build", "Always 1; the build is in the labels", registry=registry)
+    build.info({"version": version, "python": platform.python_version()})
     return registry
 
 
@@ -45,18 +45,6 @@ class _SharedMetrics(Collector):
             # The file of a process that is just starting is empty.
             files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
             yield from list(multiprocess.MultiProcessCollector.merge(files))
-
-
-class _Build(Collector):
-    def __init__(self, version: str):
-        self._version = version
-
-    def collect(self) -> Iterator[Metric]:
-        build = GaugeMetricFamily(
-            "energy_build_info", "Always 1; the build is in the labels", None, ["version", "python"]
-        )
-        build.add_metric([self._version, platform.python_version()], 1)
-        yield build
 
 
 @contextmanager
@@ -91,5 +79,5 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # it belongs to another user
     return True

@@ -65,17 +65,6 @@ def step(name: str) -> Iterator[None]:
         STEP_SECONDS.labels(name).observe(time.perf_counter() - started)
 
 
-def count_batch(meters: int, vehicles: int, dead_letters: int, devices: int) -> None:
-    """Counts the rows of a batch. Call it right after the commit: a process that ends in between has stored a batch
-    that is not counted.
-    """
-    READINGS_STORED.labels("meter").inc(meters)
-    READINGS_STORED.labels("vehicle").inc(vehicles)
-    DEAD_LETTERS.inc(dead_letters)
-    LIVE_UPSERTS.inc(devices)
-    BATCH_READINGS.observe(meters + vehicles + dead_letters)
-
-
 def watch_pool(pool: ConnectionPool[Any]) -> None:
     """Samples the pool from a thread until it is closed, so that an idle or stuck process is visible too."""
     threading.Thread(target=_sample_pool, args=(pool,), name="pool-metrics", daemon=True).start()

@@ -16,19 +16,9 @@ from models.storage.binary_copy import TIME, copy_rows
 COPY_DEVICES = 1_000
 
 # The columns of the newest reading of each device, as arrays or in the temporary table.
-_COLUMNS = {
-    METER.name: {"id": "text", "recorded": TIME, "received": TIME, "kwh": "float8", "voltage": "float8"},
-    VEHICLE.name: {
-        "id": "text",
-        "recorded": TIME,
-        "received": TIME,
-        "kwh": "float8",
-        "temp": "float8",
-        "soc": "float8",
-        "soc_recorded": TIME,
-        "soc_received": TIME,
-    },
-}
+_OF_BOTH = {"id": "text", "recorded": TIME, "received": TIME, "kwh": "float8"}
+_SOC = {"soc": "float8", "soc_recorded": TIME, "soc_received": TIME}
+_COLUMNS = {METER.name: _OF_BOTH | {"voltage": "float8"}, VEHICLE.name: _OF_BOTH | {"temp": "float8"} | _SOC}
 
 
 def _take_newer(newer: str, columns: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ There is no default partition: it would keep days from being detached without a 
 A day is created as a table of its own and then attached, which blocks neither readers nor drains.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -52,8 +51,8 @@ def ensure_partitions(connection: psycopg.Connection, *, days_ahead: int, today:
         first = min(present, default=today - timedelta(days=DAYS_BEHIND_AT_START))
         if not present:
             created += _create(connection, kind, f"{kind.history}_older", None, first)
-        for day in _days_from(first, today + timedelta(days=days_ahead)):
-            if day not in present:
+        for offset in range((today - first).days + days_ahead + 1):
+            if (day := first + timedelta(days=offset)) not in present:
                 created += _create(connection, kind, f"{kind.history}_{day:%Y%m%d}", day, day + timedelta(days=1))
     return created
 
@@ -67,16 +66,13 @@ def drop_expired(connection: psycopg.Connection, *, keep_days: int, today: date 
     oldest_kept = (today or datetime.now(UTC).date()) - timedelta(days=keep_days)
     dropped = []
     for kind in KINDS.values():
-        for name in _names(connection, kind, detach_pending=True):
-            connection.execute(f"alter table {kind.history} detach partition {name} finalize")
-            connection.execute(f"drop table {name}")
-            dropped.append(name)
-        days = _days(connection, kind)
-        expired = sorted(day for day in days if day < oldest_kept)
-        for name in (days[day] for day in expired):
-            connection.execute(f"alter table {kind.history} detach partition {name} concurrently")
-            connection.execute(f"drop table {name}")
-            dropped.append(name)
+        interrupted = _names(connection, kind, detach_pending=True)
+        expired = [name for day, name in sorted(_days(connection, kind).items()) if day < oldest_kept]
+        for how, names in (("finalize", interrupted), ("concurrently", expired)):
+            for name in names:
+                connection.execute(f"alter table {kind.history} detach partition {name} {how}")
+                connection.execute(f"drop table {name}")
+                dropped.append(name)
         if expired:
             connection.execute(f"truncate {kind.history}_older")
     return dropped
@@ -144,8 +140,3 @@ def _names(connection: psycopg.Connection, kind: Kind, *, detach_pending: bool) 
 def _day_of(name: str) -> date | None:
     suffix = name.rsplit("_", 1)[1]
     return datetime.strptime(suffix, "%Y%m%d").replace(tzinfo=UTC).date() if suffix.isdigit() else None
-
-
-def _days_from(first: date, last: date) -> Iterator[date]:
-    for offset in range((last - first).days + 1):
-        yield first + timedelta(days=offset)
