@@ -5,6 +5,7 @@ A device without a row has the defaults of `Device`; null in a column means the 
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -29,15 +30,9 @@ class Device(msgspec.Struct, frozen=True):
     site: str | None = None
     rated_power_kw: float | None = None
 
-    def changes_energy(self, other: "Device") -> bool:
-        """Whether readings already stored have another energy or completeness under the settings of `other`."""
-        return (self.register, self.rated_power_kw, self.heartbeat_seconds) != (
-            other.register,
-            other.rated_power_kw,
-            other.heartbeat_seconds,
-        )
 
-
+# Settings by which readings already stored have another energy or completeness.
+_energy_settings = attrgetter("register", "rated_power_kw", "heartbeat_seconds")
 _DEVICES = select(*(devices.c[name] for name in Device.__struct_fields__))
 _ROW = rows_of(Device, _DEVICES.selected_columns)
 _LISTED = Statement(
@@ -69,7 +64,7 @@ def set_device(
     with connection.transaction():
         before = run(connection, _LOCKED, key, row=_ROW).fetchone()
         device = one(run(connection, _upsert(frozenset(values)), {**key, **values}, row=_ROW))
-        if device.changes_energy(before or unset):
+        if _energy_settings(device) != _energy_settings(before or unset):
             mark_stale(connection, kind.name, [device_id], None, None)
     return device, before is None
 

@@ -6,17 +6,16 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from models.health.checks import Check, Verdict, good, unknown, warning, wrong
-from models.health.durability import check_postgres_durability, check_redis_durability
+from models.health.checks import NO_REDIS, Check, Verdict, good, unknown, warning, wrong
 from models.health.postgres_snapshot import PostgresSnapshot
 from models.health.readiness import check_readiness
-from models.health.redis_snapshot import RedisSnapshot
 from models.health.remedies import REMEDIES, Remedy
+from models.health.server_checks import check_postgres_durability, check_redis_durability
 from models.health.snapshot import CONNECT_SECONDS, Snapshot
 from models.settings import Settings
 
-OLDEST_POSTGRES = 15
-OLDEST_REDIS = (6, 2)
+OLDEST_POSTGRES = "15"
+OLDEST_REDIS = "6.2"
 # A clock that is off by a second distorts analytics; by five, readings are refused as too far ahead or come too late.
 CLOCK_WARNING_SECONDS = 1.0
 CLOCK_WRONG_SECONDS = 5.0
@@ -49,10 +48,10 @@ def examine(snapshot: Snapshot, *, debug: bool) -> list[Finding]:
     ready.pop("durability")  # each of its settings is a finding of its own below
     checks = {name: ready.pop(name) for name in ("postgres", "redis")}
     if postgres:
-        checks["postgres version"] = _check_postgres_version(postgres)
+        checks["postgres version"] = _check_version("Postgres", str(postgres.version // 10_000), OLDEST_POSTGRES)
         checks["time zone"] = _check_time_zone(postgres, settings.database_url)
     if redis:
-        checks["redis version"] = _check_redis_version(redis)
+        checks["redis version"] = _check_version("Redis", str(redis.info.get("redis_version", "0")), OLDEST_REDIS)
     checks |= check_postgres_durability(postgres) if postgres else {}
     checks |= check_redis_durability(redis) if redis else {}
     checks["clocks"] = _check_clocks(snapshot)
@@ -70,18 +69,10 @@ def is_healthy(findings: list[Finding], *, strict: bool) -> bool:
     return not any(finding.check.verdict in bad for finding in findings)
 
 
-def _check_postgres_version(postgres: PostgresSnapshot) -> Check:
-    version = postgres.version // 10_000
-    if version < OLDEST_POSTGRES:
-        return wrong(f"Postgres {version} is older than {OLDEST_POSTGRES}")
-    return good(f"Postgres {version}")
-
-
-def _check_redis_version(redis: RedisSnapshot) -> Check:
-    version = str(redis.info.get("redis_version", "0"))
-    if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-        return wrong(f"Redis {version} is older than {'.'.join(map(str, OLDEST_REDIS))}")
-    return good(f"Redis {version}")
+def _check_version(server: str, version: str, oldest: str) -> Check:
+    if [*map(int, version.split(".")[:2])] < [*map(int, oldest.split("."))]:
+        return wrong(f"{server} {version} is older than {oldest}")
+    return good(f"{server} {version}")
 
 
 def _check_time_zone(postgres: PostgresSnapshot, database_url: str) -> Check:
@@ -121,7 +112,7 @@ def _check_days_ahead(ahead: int, wanted: int) -> Check:
 
 def _check_shards(snapshot: Snapshot) -> Check:
     if not snapshot.redis:
-        return unknown("Unknown without Redis")
+        return NO_REDIS
     configured = snapshot.settings.stream_shards
     beyond = {n: shard.backlog for n, shard in snapshot.redis.shards.items() if n >= configured and shard.backlog}
     if beyond:

@@ -1,9 +1,9 @@
 """Checks of a reading's way: is there room, do entries reach Postgres, do beat and the workers run?"""
 
 from models.health.checks import NO_SCHEMA, Check, Verdict, good, unknown, warning, wrong
-from models.health.durability import check_memory
 from models.health.postgres_snapshot import PostgresSnapshot
 from models.health.redis_snapshot import RedisSnapshot
+from models.health.server_checks import check_memory
 from models.observability.heartbeats import BEAT, SILENT_SECONDS, SWEEP, WORKER
 from models.readings import rfc3339
 from models.storage.positions import ShardPosition

@@ -4,7 +4,7 @@ A batch is one transaction: its letters are locked, their readings stored and th
 skips locked and marked letters; one that ends before its commit has changed neither history nor letters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -93,7 +93,9 @@ def replay_batch(
         for letter in letters:
             if letter.kind == "entry" and (refusal := _store_entry(connection, shards, letter)):
                 refused[letter.id] = refusal
-        _mark(connection, [letter.id for letter in letters if letter.id not in refused], refused)
+        run(connection, _MARK_REPLAYED, {"ids": [letter.id for letter in letters if letter.id not in refused]})
+        notes = [{"letter_id": id_, "why": each.reason, "state": each.sqlstate} for id_, each in refused.items()]
+        run_many(connection, _NOTE_REFUSAL, notes)
     return Replayed(len(letters) - len(refused), len(refused), letters[-1].id)
 
 
@@ -133,9 +135,3 @@ def _store_entry(connection: psycopg.Connection, shards: int, letter: StoredDead
     except MostlyRefused as error:
         return _Refusal(str(error))
     return None
-
-
-def _mark(connection: psycopg.Connection, replayed: list[int], refused: Mapping[int, _Refusal]) -> None:
-    run(connection, _MARK_REPLAYED, {"ids": replayed})
-    rows = [{"letter_id": id_, "why": each.reason, "state": each.sqlstate} for id_, each in refused.items()]
-    run_many(connection, _NOTE_REFUSAL, rows)

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from loadtool.terminal import console, new_table
 from models.health.checks import Check
-from models.health.durability import MIB
 from models.health.readiness import check_readiness, failed_checks
+from models.health.server_checks import MIB
 from models.health.snapshot import take_detailed_snapshot
 from models.health.status import MANY_DEAD_LETTERS, RATE_SECONDS, EngineFigures, ShardFigures, collect_figures
 from models.settings import Settings

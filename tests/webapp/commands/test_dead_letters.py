@@ -97,7 +97,7 @@ def test_an_interrupted_replay_changes_nothing(database, resources, monkeypatch,
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(replays, "_mark", interrupt)
+    monkeypatch.setattr(replays, "run_many", interrupt)
     with pytest.raises(KeyboardInterrupt):
         replay_batch(database, 2)
     assert count("meter_readings_history") == 0
