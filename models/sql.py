@@ -8,17 +8,18 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from psycopg.rows import BaseRowFactory, DictRow, RowFactory, args_row, dict_row
+from psycopg.rows import BaseRowFactory, RowFactory, args_row, dict_row
 from sqlalchemy import ClauseElement, Column, ColumnElement, Label, and_, case, func, true
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 # Not the dialect named psycopg: it casts each parameter, while psycopg itself sends types where they matter.
 _DIALECT = PGDialect(paramstyle="pyformat")
 _NO_VALUES: Mapping[str, Any] = {}
+_DICTS: RowFactory[Any] = dict_row
 
 Conditions = tuple[ColumnElement[bool], ...]
 T = TypeVar("T")
@@ -75,25 +76,13 @@ def rows_of(kind: type[S], columns: Iterable[ColumnElement[Any]]) -> BaseRowFact
     return args_row(kind)
 
 
-@overload
-def run(
-    connection: psycopg.Connection, statement: ClauseElement | Statement, values: Mapping[str, Any] = ...
-) -> psycopg.Cursor[DictRow]: ...
-@overload
-def run(
-    connection: psycopg.Connection,
-    statement: ClauseElement | Statement,
-    values: Mapping[str, Any] = ...,
-    *,
-    row: RowFactory[T],
-) -> psycopg.Cursor[T]: ...
 def run(
     connection: psycopg.Connection,
     statement: ClauseElement | Statement,
     values: Mapping[str, Any] = _NO_VALUES,
     *,
-    row: RowFactory[Any] = dict_row,
-) -> psycopg.Cursor[Any]:
+    row: RowFactory[T] = _DICTS,
+) -> psycopg.Cursor[T]:
     """Executes a statement; its rows come as `row` makes them, dicts by default. Raises what psycopg raises."""
     text, bound = (statement if isinstance(statement, Statement) else Statement(statement)).render(values)
     return connection.cursor(row_factory=row).execute(text, bound)

@@ -38,15 +38,9 @@ class ShardPosition:
 
 def lock_position(connection: psycopg.Connection, shard: int) -> Position | None:
     """Locks the shard for this transaction; None if another drain has locked it, or it has no position yet."""
-    return (
-        connection.cursor(row_factory=args_row(_read_position))
-        .execute(
-            f"""select entry_id, previous_entry_id, coalesce(failed_at > now() - interval '{REST_SECONDS} s', false)
-                from ingest_positions where shard = %s for update skip locked""",
-            [shard],
-        )
-        .fetchone()
-    )
+    statement = f"""select entry_id, previous_entry_id, coalesce(failed_at > now() - interval '{REST_SECONDS} s', false)
+                    from ingest_positions where shard = %s for update skip locked"""
+    return connection.cursor(row_factory=args_row(_read_position)).execute(statement, [shard]).fetchone()
 
 
 def _read_position(entry_id: str, previous_entry_id: str, resting: bool) -> Position:
