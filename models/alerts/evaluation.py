@@ -14,33 +14,9 @@ from models.alerts.deliveries import enqueue_deliveries
 from models.alerts.rules import FEW_DEVICES, RULES, STANDSTILL, STANDSTILL_SHARE
 from models.locks import Lock, try_lock
 from models.settings import DIRECT_SHARD, Settings
-from models.sql import one
+from models.sql import one, read_sql, with_pieces
 
-# Applies the rule's verdicts to the alerts that exist, then opens new ones. An acknowledgement stays.
-_EVALUATE = """
-with judged as materialized ({rule}),
-changed as (
-  update alerts as a
-  set state = case when j.verdict = 'good' then 'resolved' else a.state end,
-      resolved_at = case when j.verdict = 'good' then %(now)s end,
-      last_seen_at = case when j.verdict = 'good' then a.last_seen_at else %(now)s end,
-      value = j.value, bound = j.bound, detail = j.detail
-  from judged as j
-  where a.kind = %(kind)s and a.state <> 'resolved' and (a.device_kind, a.device_id) = (j.device_kind, j.device_id)
-  returning a.*
-),
-opened as (
-  insert into alerts (device_kind, device_id, kind, value, bound, detail, opened_at, last_seen_at)
-  select device_kind, device_id, %(kind)s, value, bound, detail, %(now)s, %(now)s from judged as j
-  where verdict = 'bad' and not exists (
-    select from alerts as a
-    where a.kind = %(kind)s and a.state <> 'resolved' and (a.device_kind, a.device_id) = (j.device_kind, j.device_id))
-  order by device_kind, device_id
-  on conflict (device_kind, device_id, kind) where state <> 'resolved' do nothing
-  returning *
-)
-select {columns} from opened union all select {columns} from changed where state = 'resolved' order by id
-"""
+_EVALUATE = read_sql(__file__, "evaluate")
 
 
 class Changes(NamedTuple):
@@ -78,7 +54,8 @@ def evaluate_alerts(
             if not try_lock(connection, Lock.ALERTS):
                 break
             cursor = connection.cursor(row_factory=alert_row)
-            changed = cursor.execute(_EVALUATE.format(rule=rule, columns=columns), {**values, "kind": kind}).fetchall()
+            statement = with_pieces(_EVALUATE, rule=rule, columns=columns)
+            changed = cursor.execute(statement, {**values, "kind": kind}).fetchall()
             if settings.alert_webhook_url:
                 enqueue_deliveries(connection, changed)
         resolved = sum(alert.state == RESOLVED for alert in changed)
