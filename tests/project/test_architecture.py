@@ -13,7 +13,7 @@ PRODUCT = ("models", "webapp", "workers", "loadtool", "devstack", "migrations")
 MAX_LINES = 300
 MAX_MODULES = 15  # of a folder
 # Rooms of tests that are about more than one room of the product.
-TESTS_ACROSS_ROOMS = {"chaos", "project", "promises"}
+TESTS_ACROSS_ROOMS = {"chaos", "project", "promises", "security"}
 
 
 def modules(folder: str) -> list[Path]:

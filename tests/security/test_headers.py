@@ -1,0 +1,84 @@
+"""The security headers of every answer, and the policy of /docs."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.factories import meter
+
+EVERYWHERE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+API = EVERYWHERE | {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/health/live", 200),
+        ("GET", "/v1/meters", 200),
+        ("POST", "/v1/telemetry", 400),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/v1/telemetry", 405),
+        ("OPTIONS", "/v1/telemetry", 200),
+        ("GET", "/v1/meters?limit=-1", 422),
+    ],
+)
+def test_every_answer_has_the_security_headers_once(client, method, path, status):
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    for name, value in API.items():
+        assert answer.headers.getlist(name) == [value], name
+
+
+def test_an_unexpected_error_and_a_csv_have_them_too(client, drain_all, monkeypatch):
+    client.post("/v1/telemetry", json=meter())
+    drain_all()
+    answer = client.get("/v1/meters/M001/history", headers={"Accept": "text/csv"})
+    assert answer.mimetype == "text/csv"
+    assert API.items() <= dict(answer.headers).items()
+    monkeypatch.setattr("models.analytics.energy.performance.get_performance", lambda *_, **__: 1 / 0)
+    answer = client.get("/v1/analytics/performance/V001")
+    assert answer.status_code == 500
+    assert API.items() <= dict(answer.headers).items()
+
+
+def test_the_docs_may_run_their_own_script_and_no_other(client):
+    page = client.get("/docs/")
+    policy = page.headers.getlist("Content-Security-Policy")
+    assert len(policy) == 1
+    assert EVERYWHERE.items() <= dict(page.headers).items()
+    scripts = re.search("script-src ([^;]*)", policy[0])[1]
+    assert re.fullmatch(r"'self' 'sha256-[A-Za-z0-9+/]{43}='", scripts)
+    assert "unsafe-eval" not in policy[0]
+    assert "default-src 'none'" in policy[0]
+    assert "frame-ancestors 'none'" in policy[0]
+    for file in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        assert EVERYWHERE.items() <= dict(client.get(f"/docs/{file}").headers).items()
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium to look with")
+def test_the_docs_page_works_in_a_browser_under_its_policy(port, tmp_path):
+    looked = subprocess.run(
+        ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+         "--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom", f"http://127.0.0.1:{port}/docs/"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert 'data-path="/v1/telemetry"' in looked.stdout
+    assert "Content Security Policy" not in looked.stderr
+
+
+def test_no_answer_leads_to_a_host_that_the_request_named(client):
+    for path in ("/", "/docs", "/v1/meters/"):
+        answer = client.get(path, headers={"Host": "evil.example", "Accept": "text/html", "X-Forwarded-Host": "evil"})
+        assert "evil" not in answer.headers.get("Location", "")
