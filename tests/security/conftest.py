@@ -30,6 +30,6 @@ def granian(flags: dict[str, str], **environment):
 
 @pytest.fixture(scope="module")
 def port(servers):
-    """granian with the flags of `make up`, but for a patience of one second; keys are required."""
+    """granian with the flags of `make up`, a header timeout of one second, and required keys."""
     with granian({"--http1-header-read-timeout": "1000"}, AUTH="required") as port:
         yield port

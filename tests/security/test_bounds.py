@@ -20,7 +20,7 @@ def test_a_connection_that_sends_no_headers_is_closed(port, sent):
             pass  # ends where the server closes; a timeout fails the test
 
 
-def test_slow_bodies_of_strangers_hold_nobody_up(port):
+def test_slow_bodies_without_a_key_block_no_other_request(port):
     head = b"POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
     slow = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(32)]  # four for each thread
     try:

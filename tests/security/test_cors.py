@@ -22,7 +22,7 @@ def cors(answer) -> dict[str, str]:
     return {name: value for name, value in answer.headers if name.startswith("Access-Control")}
 
 
-def test_cors_is_off_unless_asked_for(client):
+def test_cors_is_off_by_default(client):
     for answer in (client.get("/", headers={"Origin": PAGE}), client.options("/v1/telemetry", headers=PREFLIGHT)):
         assert not cors(answer)
 
@@ -81,7 +81,7 @@ def test_a_preflight_is_answered_without_a_key(servers, resources, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["*", "https://*.example.com", "fleet.example.com", f"{PAGE}/", f"{PAGE}, {PAGE}"])
-def test_an_origin_that_no_browser_sends_stops_the_start(servers, monkeypatch, value):
+def test_an_impossible_origin_is_a_wrong_setting(servers, monkeypatch, value):
     monkeypatch.setenv("CORS_ORIGINS", value)
     with pytest.raises(SettingsError, match="CORS_ORIGINS"):
         load_settings()

@@ -41,7 +41,7 @@ def test_every_answer_has_the_security_headers_once(client, method, path, status
         assert answer.headers.getlist(name) == [value], name
 
 
-def test_an_unexpected_error_and_a_csv_have_them_too(client, drain_all, monkeypatch):
+def test_errors_and_csv_have_the_security_headers(client, drain_all, monkeypatch):
     client.post("/v1/telemetry", json=meter())
     drain_all()
     answer = client.get("/v1/meters/M001/history", headers={"Accept": "text/csv"})
@@ -53,7 +53,7 @@ def test_an_unexpected_error_and_a_csv_have_them_too(client, drain_all, monkeypa
     assert API.items() <= dict(answer.headers).items()
 
 
-def test_the_docs_may_run_their_own_script_and_no_other(client):
+def test_docs_may_run_only_their_own_scripts(client):
     page = client.get("/docs/")
     policy = page.headers.getlist("Content-Security-Policy")
     assert len(policy) == 1
@@ -67,18 +67,18 @@ def test_the_docs_may_run_their_own_script_and_no_other(client):
         assert EVERYWHERE.items() <= dict(client.get(f"/docs/{file}").headers).items()
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium to look with")
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
 def test_the_docs_page_works_in_a_browser_under_its_policy(port, tmp_path):
-    looked = subprocess.run(
+    shown = subprocess.run(
         ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
          "--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom", f"http://127.0.0.1:{port}/docs/"],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    assert 'data-path="/v1/telemetry"' in looked.stdout
-    assert "Content Security Policy" not in looked.stderr
+    assert 'data-path="/v1/telemetry"' in shown.stdout
+    assert "Content Security Policy" not in shown.stderr
 
 
-def test_no_answer_leads_to_a_host_that_the_request_named(client):
+def test_redirects_name_no_host(client):
     for path in ("/", "/docs", "/v1/meters/"):
         answer = client.get(path, headers={"Host": "evil.example", "Accept": "text/html", "X-Forwarded-Host": "evil"})
         assert "evil" not in answer.headers.get("Location", "")
