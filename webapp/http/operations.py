@@ -8,7 +8,7 @@
         body=Body(NewTariffSchema, examples={"flat": ("One price", {...})}),
         answers={200: "Replaced", 201: "Created"},
     )
-    def set_tariff(site: Site, body: dict) -> tuple[Tariff, int]:
+    def set_tariff(site: Site, body: Mapping[str, Any]) -> tuple[Tariff, int]:
         ...
         return Tariff(...), 201
 
@@ -21,13 +21,12 @@
   what is not JSON. The JSON of its return annotation is documented for each status below 300.
 - `answers` describes statuses, in words or with an Answer. Left out, it is 200 with the docstring of the type returned.
   A status of 400 and above has the shape Error.
-- `errors` adds shared errors to those that follow from the rest: 401, 403, 429 and 503 with scopes, 422 with a query,
-  400, 413, 415 and 422 with a body, and 500 always.
+- `errors` adds shared errors to those that follow from the rest (`Operation.shared_errors`).
 - `scopes`: a key needs one of them; `admin` has them all. PUBLIC needs no key. `all_devices`: the answer covers all
   devices, and is not for a key that is bound to some. `counts_readings`: a key's limit counts the readings of the
   request (webapp/ingest), not the request.
 
-The description of an operation, a field or an answer may name a setting, as `{heartbeat_seconds}`.
+A description may name a setting, as `{heartbeat_seconds}`: the document shows its value.
 """
 
 import inspect
@@ -89,7 +88,7 @@ class Operation:
     answers: Mapping[int, str | Answer] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     headers: tuple[str, ...] = ()  # the shared header parameters that it reads, by name
-    request_body: Mapping[str, Any] | None = None  # of a view that reads its body by itself: the OpenAPI object
+    request_body: dict[str, Any] | None = None  # of a view that reads its body by itself: the OpenAPI object
     description: str = ""  # that clients read; left out: the view's docstring
     deprecated: bool = False
     documented: bool = True
@@ -104,6 +103,15 @@ class Operation:
         self.description = self.description or inspect.cleandoc(self.view.__doc__ or "")
         self._query = self.query() if self.query else None
         self._body = self.body.schema() if self.body else None
+
+    @property
+    def shared_errors(self) -> set[int]:
+        """The statuses of the errors that webapp/openapi/shared.py describes."""
+        found = {500, *self.errors}
+        found |= {401, 403, 429, 503} if self.scopes else set()
+        found |= {422} if self.query else set()
+        found |= {400, 413, 415, 422} if self.body else set()
+        return found
 
     def __call__(self, **values: Any) -> AnyResponse:
         arguments = {name: _convert(name, values[name], kind) for name, kind in self.path.items() if name in values}

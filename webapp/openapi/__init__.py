@@ -41,8 +41,8 @@ def _declare_pages(state: BlueprintSetupState) -> None:
     show = state.app.view_functions["swagger_ui.show"]
 
     @operation("", "", scopes=PUBLIC, documented=False)
-    def get_page(**path: str) -> Response:
-        return make_response(show(**path))
+    def get_page(path: str | None = None) -> Response:
+        return make_response(show(path))
 
     state.app.view_functions["swagger_ui.show"] = get_page
 

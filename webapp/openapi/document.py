@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 from apispec import APISpec
 from flask import Flask
@@ -15,20 +15,20 @@ from webapp.http.errors import Error
 from webapp.http.limits import HEADERS as LIMIT_HEADERS
 from webapp.http.operations import Answer, Operation
 from webapp.openapi import shared
-from webapp.openapi.schemas import Requests, json_type, query_parameters
+from webapp.openapi.schemas import Schemas
 
 _ARGUMENT = re.compile(r"<(?:[^:>]+:)?(\w+)>")
 _SETTING = re.compile(r"{([a-z_]+)}")
 
 
 def build_document(app: Flask, settings: Settings) -> dict[str, Any]:
-    """The document of an application with all its routes; `settings` fill in the limits that descriptions name."""
-    requests = Requests()
+    """The document of an application that has all its routes. Descriptions show the values of `settings`."""
+    schemas = Schemas()
     spec = APISpec(
         title="Energy Ingestion Engine",
         version=VERSION,
         openapi_version="3.1.0",
-        plugins=[requests],
+        plugins=[schemas],
         info={"description": shared.DESCRIPTION},
         servers=[{"url": "/"}],
         tags=[{"name": name, "description": text} for name, text in shared.TAGS.items()],
@@ -40,96 +40,91 @@ def build_document(app: Flask, settings: Settings) -> dict[str, Any]:
     for name, parameter in shared.PARAMETERS.items():
         spec.components.parameter(name, "header", parameter)
     for status, error in shared.ERRORS.items():
-        spec.components.response(str(status), _response(spec, error, Error))
-    for path, methods, operation, name in _routes(app):
-        described = _operation(spec, operation)
-        described["operationId"] = name
-        described["parameters"] += query_parameters(requests, operation.query) if operation.query else []
-        spec.path(path, operations=dict.fromkeys(methods, described))
+        spec.components.response(str(status), _response(schemas, error, Error))
+    for route in _routes(app):
+        described = {"operationId": route.name, **_operation(schemas, route.operation)}
+        spec.path(route.path, operations=dict.fromkeys(route.methods, described))
     document: dict[str, Any] = _finish(spec.to_dict(), settings)
     return document
 
 
-def _routes(app: Flask) -> Iterator[tuple[str, list[str], Operation, str]]:
-    """The documented paths, each with its methods, its operation and the operation's name."""
+class _Route(NamedTuple):
+    path: str
+    methods: list[str]
+    name: str
+    operation: Operation
+
+
+def _routes(app: Flask) -> Iterator[_Route]:
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
         if isinstance(view, Operation) and view.documented:
             path = _ARGUMENT.sub(lambda found: "{" + camel_case(found[1]) + "}", rule.rule)
             methods = sorted(method.lower() for method in (rule.methods or set()) - {"HEAD", "OPTIONS"})
-            yield path, methods, view, camel_case(rule.endpoint.rpartition(".")[2])
+            yield _Route(path, methods, camel_case(rule.endpoint.rpartition(".")[2]), view)
 
 
-def _operation(spec: APISpec, operation: Operation) -> dict[str, Any]:
-    not_bound = "Not for a key that is bound to devices." if operation.all_devices else ""
-    description = f"{operation.description}\n\n{not_bound}".strip()
+def _operation(schemas: Schemas, operation: Operation) -> dict[str, Any]:
+    in_path = [
+        {"name": camel_case(name), "in": "path", "required": True, "schema": schemas.of_answer(kind)}
+        for name, kind in operation.path.items()
+    ]
+    in_query = schemas.of_query(operation.query) if operation.query else []
+    not_bound = "\n\nNot for a key that is bound to devices." if operation.all_devices else ""
+    optional = {
+        "description": (operation.description + not_bound).strip(),
+        "requestBody": _request_body(operation),
+        "deprecated": operation.deprecated,
+    }
     return {
         "tags": [operation.tag],
         "summary": operation.summary,
-        **({"description": description} if description else {}),
-        **({"deprecated": True} if operation.deprecated else {}),
-        "parameters": [
-            *(
-                {"name": camel_case(name), "in": "path", "required": True, "schema": json_type(spec, kind)}
-                for name, kind in operation.path.items()
-            ),
-            # apispec makes references of the names of components.
-            *operation.headers,
-            "X-Request-ID",
-        ],
-        **_request_body(operation),
+        # apispec makes references of the names of shared parameters.
+        "parameters": [*in_path, *in_query, *operation.headers, "X-Request-ID"],
         "security": [{scheme: [scope]} for scope in operation.scopes for scheme in shared.SECURITY_SCHEMES],
-        "responses": _responses(spec, operation),
+        "responses": _responses(schemas, operation),
+        **{name: value for name, value in optional.items() if value},
     }
 
 
-def _request_body(operation: Operation) -> dict[str, Any]:
-    if operation.request_body:
-        return {"requestBody": deepcopy(operation.request_body)}  # apispec resolves the schemas in place
-    if not operation.body:
-        return {}
+def _request_body(operation: Operation) -> dict[str, Any] | None:
     body = operation.body
+    if body is None:
+        return deepcopy(operation.request_body)  # apispec resolves its schemas in place
     examples = {name: {"summary": summary, "value": value} for name, (summary, value) in body.examples.items()}
+    may_be_left_out = "" if body.required else " It may be left out, which is as good as `{}`."
     return {
-        "requestBody": {
-            "required": body.required,
-            "description": f"At most {body.max_bytes} bytes."
-            + ("" if body.required else " It may be left out, which is as good as `{}`."),
-            "content": {"application/json": {"schema": body.schema, "examples": examples}},
-        }
+        "required": body.required,
+        "description": f"At most {body.max_bytes} bytes.{may_be_left_out}",
+        "content": {"application/json": {"schema": body.schema, "examples": examples}},
     }
 
 
-def _responses(spec: APISpec, operation: Operation) -> dict[int, Any]:
-    shared_errors = {500, *operation.errors}
-    shared_errors |= {401, 403, 429, 503} if operation.scopes else set()
-    shared_errors |= {422} if operation.query else set()
-    shared_errors |= {400, 413, 415, 422} if operation.body else set()
-    answers = operation.answers or {200: operation.returns.__doc__}
-    responses: dict[int, Any] = {status: str(status) for status in shared_errors}
-    for status, answer in answers.items():
-        if isinstance(answer, str):
-            answer = Answer(answer)
-        json = answer.body or (Error if status >= 400 else operation.returns if status < 300 else None)
+def _responses(schemas: Schemas, operation: Operation) -> dict[int, Any]:
+    # apispec makes references of the names of shared errors, which are their statuses.
+    responses: dict[int, Any] = {status: str(status) for status in operation.shared_errors}
+    for status, described in (operation.answers or {200: operation.returns.__doc__}).items():
+        answer = Answer(described) if isinstance(described, str) else described
+        kind = answer.body or (Error if status >= 400 else operation.returns if status < 300 else None)
         limits = LIMIT_HEADERS if operation.scopes and status < 400 else ()
-        responses[status] = _response(spec, answer, json, limits)
+        responses[status] = _response(schemas, answer, kind, limits)
     return dict(sorted(responses.items()))
 
 
-def _response(spec: APISpec, answer: Answer, json: Any, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
-    content = {"application/json": {"schema": json_type(spec, json)}} if json else {}
+def _response(schemas: Schemas, answer: Answer, kind: Any, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
+    content = {"application/json": {"schema": schemas.of_answer(kind)}} if kind else {}
     content |= {media_type: {"schema": dict(schema)} for media_type, schema in answer.media.items()}
-    names = ("X-Request-ID", *answer.headers, *more_headers)
+    headers = ("X-Request-ID", *answer.headers, *more_headers)
+    optional = {"content": content, "links": dict(answer.links)}
     return {
         "description": answer.description,
-        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
-        **({"content": content} if content else {}),
-        **({"links": dict(answer.links)} if answer.links else {}),
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
+        **{name: value for name, value in optional.items() if value},
     }
 
 
 def _finish(node: Any, settings: Settings, key: str = "") -> Any:
-    """Settings filled into descriptions, and patterns as ECMA 262 writes them: it has no \\Z, and its $ is the end."""
+    """Fills in settings, and ends patterns with $, the end of the text in ECMA 262, which has no \\Z."""
     match node:
         case dict():
             return {name: _finish(child, settings, name) for name, child in node.items()}
