@@ -1,7 +1,7 @@
 """`energy export`: readings from the database into a file."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ import click
 import psycopg
 from marshmallow import ValidationError
 
-from loadtool.terminal import Show, progress
+from loadtool.terminal import progress
 from models.exports.csv_copy import Selection, copy_csv, estimate_rows, export_connection
 from models.exports.parquet import to_parquet
 from models.readings import KINDS
@@ -74,31 +74,24 @@ def readings(
 
 def _write(selection: Selection, form: str, part: Path) -> int:
     """Writes the file and syncs it to disk; returns the number of readings."""
+    rows = 0
     with part.open("wb") as output, export_connection(settings_or_exit()) as connection:
         expected = estimate_rows(connection, selection)
         with closing(copy_csv(connection, selection, header=False)) as csv, progress("exporting", expected) as show:
-            counted = _Counted(csv, expected, show)
+
+            def counted() -> Iterator[bytes]:
+                nonlocal rows
+                for block in csv:
+                    rows += block.count(b"\n")
+                    # `expected` is an estimate; the bar must not be full before the end.
+                    show(min(rows, 0.99 * expected), f"{rows:,} of about {expected:,} readings")
+                    yield block
+
             if form == "csv":
                 output.write(f"{','.join(selection.columns)}\n".encode())
-            for piece in counted if form == "csv" else to_parquet(selection, counted):
+            for piece in counted() if form == "csv" else to_parquet(selection, counted()):
                 output.write(piece)
-            show(expected, f"{counted.rows:,} readings")
+            show(expected, f"{rows:,} readings")
         output.flush()
         os.fsync(output.fileno())
-    return counted.rows
-
-
-class _Counted:
-    """Passes on blocks of CSV, counts their lines and shows the progress."""
-
-    def __init__(self, blocks: Iterable[bytes], expected: int, show: Show):
-        self.rows = 0
-        self._blocks, self._expected, self._show = blocks, expected, show
-
-    def __iter__(self) -> Iterator[bytes]:
-        for block in self._blocks:
-            self.rows += block.count(b"\n")
-            # `expected` is an estimate; the bar must not be full before the end.
-            done = min(self.rows, 0.99 * self._expected)
-            self._show(done, f"{self.rows:,} of about {self._expected:,} readings")
-            yield block
+    return rows

@@ -14,7 +14,7 @@ from webapp.http.answers import JsonObject, MeterId, Page, Time, VehicleId
 from webapp.http.auth import binding, require_devices
 from webapp.http.clock import request_time
 from webapp.http.errors import ApiError
-from webapp.http.fields import PageSchema, QuerySchema, Timestamp, device_id
+from webapp.http.fields import PageSchema, Timestamp, device_id
 from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
@@ -22,14 +22,17 @@ from webapp.http.resources import database
 bp = Blueprint("mapping", __name__, url_prefix="/v1/analytics/vehicle-mapping")
 
 
-class NewMappingSchema(Schema):
-    """The meter that feeds a vehicle's charger in [from, to)."""
-
+class MappingPairSchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
     vehicleId = device_id(required=True, metadata={"example": "V001"})
     meterId = device_id(required=True, metadata={"example": "M001"})
+
+
+class NewMappingSchema(MappingPairSchema):
+    """The meter that feeds a vehicle's charger in [from, to)."""
+
     valid_from = Timestamp(
         data_key="from", allow_none=True, load_default=None, metadata={"description": "left out: always"}
     )
@@ -45,11 +48,6 @@ class NewMappingSchema(Schema):
 
 class MappingPageSchema(PageSchema):
     vehicleId = device_id(load_default=None, metadata={"description": "only mappings of this vehicle"})
-
-
-class MappingPairSchema(QuerySchema):
-    vehicleId = device_id(required=True, metadata={"example": "V001"})
-    meterId = device_id(required=True, metadata={"example": "M001"})
 
 
 class Mapping(JsonObject):
