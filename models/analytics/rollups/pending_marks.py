@@ -22,7 +22,7 @@ QUIET_SECONDS, LOADING_SECONDS = 5, 60
 # By primary key.
 _PENDING = f"""
 select id, kind, cardinality(device_ids) as devices, nullif(from_hour, '-infinity') as from_hour, to_hour,
-       to_hour - from_hour = interval '1 hour' as is_one_hour
+       from_hour = to_hour - interval '1 hour' as is_one_hour
 from rollup_marks as mark
 where device_ids is not null or marked_at < now() - interval '{LOADING_SECONDS} s' or not exists (
   select from rollup_marks as newer
