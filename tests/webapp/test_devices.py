@@ -28,7 +28,7 @@ def test_a_live_vehicle_shows_its_last_reading_and_its_meters(client, send):
     }
 
 
-def test_a_device_is_offline_after_a_while(client, send):
+def test_a_device_without_recent_readings_is_offline(client, send):
     send(meter("NEAR", ago(seconds=100)), meter("FAR", ago(seconds=200)))
     assert client.get("/v1/meters/NEAR").json["online"] is True
     assert client.get("/v1/meters/FAR").json["online"] is False
@@ -58,7 +58,7 @@ def test_devices_are_paged_in_the_order_of_their_ids(client, send):
     "query",
     ["limit=0", "limit=1001", "limit=x", "online=maybe", "cursor=!", "cursor=AAAA", "cursor=%00", "cursor=kaNhAGI"],
 )
-def test_a_bad_page_is_refused(client, query):
+def test_a_wrong_page_is_refused(client, query):
     answer = client.get(f"/v1/vehicles?{query}")
     assert answer.status_code == 422
     assert list(answer.json["errors"]) == [query.split("=")[0]]
@@ -75,7 +75,7 @@ def test_history_comes_newest_first_in_pages(client, send):
     assert seen == [stamp(at) for at in times]
 
 
-def test_pages_of_history_miss_no_repeat_of_an_instant(client, send):
+def test_pages_of_history_have_every_reading_of_an_instant(client, send):
     at = ago(minutes=1)
     send(*[meter(at=at, voltage=200 + number) for number in range(5)])
     seen, url = [], "/v1/meters/M001/history?limit=2"
@@ -95,7 +95,7 @@ def test_history_of_a_window(client, send):
     assert client.get("/v1/meters/M001/history?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z").status_code == 422
 
 
-def test_history_as_csv_is_streamed_whole(client, send):
+def test_history_as_csv_has_every_reading(client, send):
     times = [ago(seconds=seconds) for seconds in range(1, 2501)]
     send(*[vehicle(at=at, soc=None if at is times[0] else 50) for at in times])
     answer = client.get("/v1/vehicles/V001/history", headers={"Accept": "text/csv"})

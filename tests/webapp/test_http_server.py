@@ -1,4 +1,4 @@
-"""What only the real server shows: granian with the application, asked over raw sockets."""
+"""The application in granian, over raw sockets: bodies as they arrive on the wire."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ def test_a_chunked_body_is_read_whole(port, resources, drain_all):
     drain_all()
 
 
-def test_a_chunked_body_above_the_bound_is_refused_and_not_cut(port, nothing_left):
+def test_a_chunked_body_above_the_bound_is_refused_not_cut(port, nothing_left):
     reading = json.dumps(meter()).encode()
     body = b"[" + reading + b"," + b" " * LIMIT + reading + b"]"
     chunks = [chunk(body[start : start + 500_000]) for start in range(0, len(body), 500_000)]
@@ -41,7 +41,7 @@ def test_a_chunked_body_above_the_bound_is_refused_and_not_cut(port, nothing_lef
     assert (status, answer["statusCode"]) == (413, 413)
 
 
-def test_ndjson_that_would_be_whole_where_it_is_cut_is_refused_too(port, nothing_left):
+def test_chunked_ndjson_above_the_bound_is_refused_even_if_a_cut_leaves_whole_lines(port, nothing_left):
     line = json.dumps(meter()).encode() + b"\n"
     head = CHUNKED.replace("application/json", "application/x-ndjson")
     body = line + b" " * (LIMIT - len(line)) + line
@@ -67,17 +67,17 @@ def test_a_gzip_bomb_is_refused(port, nothing_left):
 
 
 @pytest.mark.parametrize("query", ["", "?atomic=true"])
-def test_a_body_that_breaks_off_is_not_half_taken(port, nothing_left, query):
+def test_a_truncated_body_adds_nothing(port, nothing_left, query):
     line = json.dumps(meter()).encode() + b"\n"
     head = f"POST /v1/telemetry{query} HTTP/1.1\nHost: x\nContent-Type: application/x-ndjson\n"
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(f"{head}Content-Length: {10 * len(line)}\n\n".replace("\n", "\r\n").encode() + 4 * line)
         connection.shutdown(socket.SHUT_WR)
-        connection.recv(100)  # an answer, or the end: by then the server is done with it
+        connection.recv(100)  # an answer, or the end of the connection: the server has read the body
 
 
 @pytest.mark.parametrize(("query", "more"), [("?atomic=true", ""), ("", "\nIdempotency-Key: k")])
-def test_chunked_ndjson_that_must_be_whole_needs_a_length(port, nothing_left, query, more):
+def test_chunked_ndjson_needs_a_length_if_it_is_accepted_as_a_whole(port, nothing_left, query, more):
     head = CHUNKED.replace("application/json", "application/x-ndjson").replace("/telemetry", f"/telemetry{query}")
     assert ask_raw(port, head + more, chunk(json.dumps(meter()).encode() + b"\n"), b"0\r\n\r\n")[0] == 411
 

@@ -14,7 +14,7 @@ def test_the_document_is_openapi(document):
     validate_document(document)
 
 
-def test_every_route_is_in_the_document_and_nothing_else_is(app, document):
+def test_the_document_has_exactly_the_routes_of_the_service(app, document):
     def nameless(path: str) -> str:
         return re.sub(r"<[^>]+>|{[^}]+}", "{}", path)
 
@@ -58,7 +58,7 @@ def test_every_component_is_used(document):
             assert f'"#/components/{kind}/{name}"' in text, f"{kind} {name}"
 
 
-def test_patterns_are_those_of_every_language(document):
+def test_patterns_are_valid_in_ecma_262(document):
     # Python's \Z and (?i) mean nothing to ECMA 262.
     for pattern in re.findall(r'"pattern": "([^"]*)"', json.dumps(document)):
         assert re.fullmatch(r"\^[^\\?]+\$", pattern), pattern
@@ -138,7 +138,7 @@ def test_examples_of_parameters_are_accepted(client, document, check, drain_all,
 # ── The page ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_page_and_all_it_loads_come_from_here(client):
+def test_the_page_loads_only_files_of_this_service(client):
     page = client.get("/docs", follow_redirects=True)
     assert page.status_code == 200
     assert page.mimetype == "text/html"

@@ -1,4 +1,4 @@
-"""Schemathesis over /openapi.json, against granian with the application: no 500, and every answer as documented."""
+"""Schemathesis over /openapi.json, against the application in granian: no 500, and every answer as documented."""
 
 import itertools
 import json
@@ -25,12 +25,12 @@ CONFIG = {
     "checks": {
         # This service requires no keys; tests/access/test_authentication.py checks each operation of one that does.
         "ignored_auth": {"enabled": False},
-        # More items than maxItems are refused with what says so: 413.
+        # More items than maxItems are refused with 413.
         "negative_data_rejection": {"expected-statuses": ["400", "404", "405", "413", "415", "422"]},
     },
 }
 
-# What a schema has no words for and a description tells: by field, how the refusal begins.
+# Rules that descriptions state and schemas can't express: by field, the start of the error.
 BEYOND_SCHEMAS = {
     "from": ("The window may be at most", "Must be in the past"),
     "to": ("Must be after `from`",),
@@ -41,12 +41,12 @@ BEYOND_SCHEMAS = {
     "type": ("Must be given where not exactly one of",),
 }
 
-# Of times that a reading may have: no schema says "not ahead of the service's clock".
+# Times that a reading may have: no schema can express "not ahead of the service's clock".
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=9))])
 TIMES = st.datetimes(datetime(2000, 1, 2), datetime(2026, 1, 1), timezones=ZONES)  # noqa: DTZ001
 schemathesis.openapi.format("date-time", TIMES.map(lambda at: at.isoformat().replace("+00:00", "Z")))
 
-# Opaque to a schema; where in each list a page may begin.
+# Keys of cursors, which are opaque to a schema.
 CURSORS = {
     "/v1/vehicles": ("V",),
     "/v1/meters": ("M",),
@@ -69,19 +69,19 @@ def _as_lines(_, value):
 
 
 def complete(case) -> None:
-    """Puts in what only the service and its clients know, where anything valid stands."""
+    """Replaces generated values that are valid by the schema, but not in the state of the service."""
     key = case.headers.get("Idempotency-Key")
     if isinstance(key, str) and 1 <= len(key) <= 128:
-        # Generated keys repeat themselves, and one key with two bodies is refused.
+        # Generated keys repeat, and a key with another body is refused.
         case.headers["Idempotency-Key"] = f"{key[:100]}-{next(_counter)}"
     if case.meta.generation.mode.is_positive and "cursor" in case.query:
         case.query["cursor"] = encode_cursor(*CURSORS[case.path])
 
 
 def is_mismatch(_, failure, case, response) -> bool:
-    """Whether a failed check tells of one: not where the document says in words what its schemas can't."""
+    """Whether a failed check is a mismatch of document and service, and not a rule that only a description states."""
     if failure.code == "ST201":  # refused by a schema, and accepted
-        # Good readings are taken and bad ones listed.
+        # Good readings are accepted and bad ones listed.
         return not response.json().get("rejected")
     if failure.code == "ST202":  # allowed by a schema, and refused
         return not _is_beyond_schemas(response.json().get("errors"))
@@ -97,7 +97,7 @@ def _is_beyond_schemas(errors) -> bool:
 
 
 def _document() -> dict:
-    """As pytest collects tests by it; no server runs yet."""
+    """Without a server, because pytest collects the tests by it."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DATABASE_URL", "postgresql://nowhere/energy")
         environment.setenv("REDIS_URL", "redis://nowhere")
@@ -111,7 +111,7 @@ def _loaded():
     document = _document()
     for path in document["paths"].values():
         content = path.get("post", {}).get("requestBody", {}).get("content", {})
-        if NDJSON in content:  # any string to OpenAPI; what is generated here becomes its lines
+        if NDJSON in content:  # a string in the document; generated as readings, and sent as lines
             content[NDJSON] = {"schema": content["application/json"]["schema"]}
     loaded = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(CONFIG))
     loaded.hook("filter_failure")(is_mismatch)
@@ -130,7 +130,7 @@ def base_url(servers, request):
 
 @pytest.fixture
 def accepted(client, database, drain_all, alive):
-    """The devices of the document's examples are known; in the end every reading whose number is here is stored."""
+    """The devices of the examples exist. A test appends the number of readings accepted; in the end all are stored."""
     numbers = [2]
     client.post("/v1/telemetry", json=[meter(), vehicle()])
     client.post("/v1/analytics/vehicle-mapping", json={"vehicleId": "V001", "meterId": "M001"})
@@ -145,12 +145,12 @@ def _stored(database) -> int:
     return sum(database.execute(f"select count(*) from {table}").fetchone()[0] for table in tables)
 
 
-def test_the_document_tested_is_the_one_served(base_url):
+def test_the_tested_document_is_the_served_one(base_url):
     assert urllib3.request("GET", f"{base_url}/openapi.json").json() == _document()
 
 
 @schema.parametrize()
-def test_the_service_does_as_the_document_says(case, base_url, accepted):
+def test_answers_conform_to_the_document(case, base_url, accepted):
     complete(case)
     answer = case.call_and_validate(base_url=base_url)
     if answer.status_code < 300 and case.method == "POST":

@@ -1,4 +1,4 @@
-"""The service endpoints, and the one shape of every error."""
+"""Name, health and metrics of the service, and the shape of errors."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from models.stream.telemetry import TelemetryStream
 from tests.factories import meter
 
 
-def test_the_service_says_who_it_is(client):
+def test_the_service_answers_its_name_and_version(client):
     answer = client.get("/")
     assert answer.json["service"] == "Energy Ingestion Engine"
     assert (answer.json["status"], bool(answer.json["version"])) == ("running", True)
@@ -26,7 +26,7 @@ def test_the_service_says_who_it_is(client):
         ("GET", "/v1/vehicles?limit=-1", 422),
     ],
 )
-def test_every_error_has_the_one_shape(client, method, path, status):
+def test_every_error_has_the_same_shape(client, method, path, status):
     data = {"data": "x", "content_type": "text/plain"} if status == 415 else {}
     answer = client.open(path, method=method, **data)
     assert answer.status_code == status
@@ -40,7 +40,7 @@ def test_every_error_has_the_one_shape(client, method, path, status):
         assert answer.headers["Allow"]
 
 
-def test_an_unexpected_error_tells_nothing_of_the_inside(client, monkeypatch):
+def test_an_unexpected_error_discloses_nothing(client, monkeypatch):
     monkeypatch.setattr("models.analytics.energy.performance.get_performance", lambda *_, **__: 1 / 0)
     answer = client.get("/v1/analytics/performance/V001")
     assert answer.status_code == 500
@@ -48,21 +48,21 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(client, monkeypatch):
     assert answer.json["requestId"]
 
 
-def test_the_request_id_of_the_sender_comes_back_if_it_is_plain(client):
+def test_a_plain_request_id_of_the_sender_is_returned(client):
     assert client.get("/", headers={"X-Request-ID": "depot-7.42"}).headers["X-Request-ID"] == "depot-7.42"
     assert client.get("/", headers={"X-Request-ID": "a b\tc"}).headers["X-Request-ID"] != "a b\tc"
 
 
-def test_live_answers_and_ready_names_each_part(client, alive):
+def test_liveness_and_readiness_with_all_parts(client, alive):
     assert client.get("/health/live").json == {"status": "live"}
     ready = client.get("/health/ready")
     assert ready.status_code == 200
-    servers, way = ("postgres", "migrations", "partitions", "redis", "durability"), ("backlog", "drain", "stream")
-    assert list(ready.json["checks"]) == [*servers, *way, "beat", "workers", "rollups"]
+    servers = ["postgres", "migrations", "partitions", "redis", "durability"]
+    assert list(ready.json["checks"]) == [*servers, "backlog", "drain", "stream", "beat", "workers", "rollups"]
     assert all(check["ok"] is True for check in ready.json["checks"].values())
 
 
-def test_a_redis_out_of_reach_is_named(client, with_settings):
+def test_readiness_names_an_unavailable_redis(client, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0")
     answer = client.get("/health/ready")
     assert answer.status_code == 503
@@ -71,15 +71,15 @@ def test_a_redis_out_of_reach_is_named(client, with_settings):
     assert "redis" in answer.json["errors"]
 
 
-def test_a_postgres_out_of_reach_is_named_and_ingest_goes_on(app, client, resources, drain_all):
+def test_readiness_names_an_unavailable_postgres_and_ingest_goes_on(app, client, resources, drain_all):
     from dataclasses import replace
 
     from models.database import open_web_pool
 
     before = app.extensions["resources"]
     settings = replace(before.settings, database_url="postgresql://nobody@127.0.0.1:1/none", db_timeout_seconds=0.2)
-    away = Resources(settings, open_web_pool(settings), TelemetryStream(settings))
-    app.extensions["resources"] = away
+    unavailable = Resources(settings, open_web_pool(settings), TelemetryStream(settings))
+    app.extensions["resources"] = unavailable
     try:
         answer = client.get("/health/ready")
         assert answer.status_code == 503
@@ -90,11 +90,11 @@ def test_a_postgres_out_of_reach_is_named_and_ingest_goes_on(app, client, resour
         assert client.post("/v1/telemetry", json=meter()).status_code == 202
     finally:
         app.extensions["resources"] = before
-        away.close()
+        unavailable.close()
     drain_all()
 
 
-def test_a_shard_that_does_not_move_is_named(client, resources, database, drain_all, broker):
+def test_readiness_names_a_shard_that_does_not_move(client, resources, database, drain_all, broker):
     broker.xadd("telemetry:{1}", {"v1": b""}, id="1000-0")  # the oldest entry is decades old
     database.execute("insert into ingest_positions (shard, failure) values (1, 'DiskFull: no space left')")
     answer = client.get("/health/ready")
@@ -104,7 +104,7 @@ def test_a_shard_that_does_not_move_is_named(client, resources, database, drain_
     broker.delete("telemetry:{1}")
 
 
-def test_metrics_tell_readings_and_backlog(client, drain_all):
+def test_metrics_show_readings_and_backlog(client, drain_all):
     client.post("/v1/telemetry", json=[meter(), {}])
     text = client.get("/metrics").text
     assert 'energy_readings_accepted_total{kind="meter"}' in text

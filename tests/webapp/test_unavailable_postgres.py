@@ -1,4 +1,4 @@
-"""With Postgres away the read side answers 503 within a second, and ingest goes on."""
+"""While Postgres is unavailable, reads are answered 503 within a second, and ingest goes on."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ URL = "/v1/analytics/performance/V001"
 
 @pytest.fixture(scope="module")
 def other_postgres(servers):
-    """A Postgres of our own to stop, freeze and start again; yields its URL and its process id."""
+    """A second Postgres, to be frozen: its URL and process id."""
     with tempfile.TemporaryDirectory(prefix="energy-tests-", ignore_cleanup_errors=True) as folder:
         prepared = postgres_server.prepare(Path(folder))
         with server.running(prepared) as url:
@@ -41,7 +41,7 @@ def read_side(app, resources, other_postgres, drain_all):
 
 
 def family(pid: int) -> list[int]:
-    """The postmaster and its children, which a frozen machine would freeze too."""
+    """The postmaster and its children: all that a frozen machine would freeze."""
     children = [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(int(name)) == pid]
     return [pid, *children]
 
@@ -54,7 +54,7 @@ def _parent(pid: int) -> int | None:
         return None
 
 
-def test_a_frozen_postgres_costs_the_read_side_a_second_at_most_and_ingest_nothing(client, read_side, other_postgres):
+def test_a_frozen_postgres_delays_reads_by_a_second_at_most_and_ingest_not_at_all(client, read_side, other_postgres):
     frozen = family(other_postgres[1])
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
@@ -72,7 +72,7 @@ def test_a_frozen_postgres_costs_the_read_side_a_second_at_most_and_ingest_nothi
     finally:
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
-    # The schema is not in this Postgres: any answer but 503 shows that it is asked again.
+    # This Postgres has no schema: a 500 shows that it is queried again.
     deadline = time.monotonic() + PROBE_AFTER_SECONDS + 10
     while client.get(URL).status_code == 503 and time.monotonic() < deadline:
         time.sleep(0.1)
