@@ -16,7 +16,7 @@ from models.settings import Settings
 
 OLDEST_POSTGRES = "15"
 OLDEST_REDIS = "6.2"
-# A clock that is off by a second distorts analytics; by five, readings are refused as too far ahead or come too late.
+# A clock that is off by a second distorts analytics; one that is off by five is not synchronised.
 CLOCK_WARNING_SECONDS = 1.0
 CLOCK_WRONG_SECONDS = 5.0
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.factories import bearer, meter, post_with_key, vehicle
+from webapp.http.operations import declared
 
 TELEMETRY = "/v1/telemetry"
 MAPPING = "/v1/analytics/vehicle-mapping"
@@ -105,6 +106,29 @@ def test_other_devices_cannot_be_read(client, fleet, new_key):
     assert csv.status_code == 403
     assert client.get("/metrics", headers=bearer(text)).status_code == 403
     assert client.get("/v1/analytics/performance/A-1", headers=bearer(text)).json["meters"] == ["A-2"]
+
+
+def test_every_operation_on_a_device_refuses_other_devices(app, client, fleet, new_key):
+    """Each view of devices must call `require_devices` by itself; this finds one that does not."""
+    headers = bearer(new_key("read", "ingest", "admin", device_prefix="A-"))
+    refused = []
+    for rule in app.url_map.iter_rules():
+        path = str(rule).replace("<vehicle_id>", "B-1").replace("<meter_id>", "B-1")
+        query = {} if path != str(rule) else dict.fromkeys(_device_parameters(app, rule.endpoint), "B-1")
+        if path == str(rule) and not query:
+            continue
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            answer = client.open(path, method=method, query_string=query, json={}, headers=headers)
+            is_empty_list = answer.status_code == 200 and answer.json.get("items") == []
+            assert answer.status_code == 403 or is_empty_list, f"{method} {path}: {answer.status_code}"
+            refused.append(f"{method} {path}")
+    assert len(refused) > 10
+
+
+def _device_parameters(app, endpoint: str) -> set[str]:
+    with app.app_context():
+        operation = declared(endpoint)
+    return {"vehicleId", "meterId"} & set(operation.query().fields) if operation and operation.query else set()
 
 
 def test_a_bound_admin_maps_only_its_own(client, fleet, new_key):
