@@ -14,7 +14,7 @@ OWNER = "one shard"
 READINGS_AN_ENTRY = 500
 GOOD_IN_A_POISON = 10_000
 POISON = 999.5  # V
-ROUNDS = 4
+LEAST_DRAINS, MOST_DRAINS = 8, 24  # half of them with poison
 
 
 @pytest.fixture
@@ -27,15 +27,18 @@ def _refused_voltage(database) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_refused_voltage")
 def test_one_poison_row_in_ten_thousand_costs_less_than_a_fifth_of_the_drain_rate(resources, database):
-    # CPU seconds of this process and of Postgres, and the best of some: other programs then count little.
+    # The least CPU seconds of each kind: noise only adds. On a busy machine it takes more drains to see the least.
     costs: dict[bool, list[float]] = {False: [], True: []}
-    for poisoned in (False, True, True, False) * (ROUNDS // 2):
-        costs[poisoned].append(_drain(resources, database, poisoned=poisoned))
-    clean, poisoned = min(costs[False]), min(costs[True])
+    for drains in range(4, MOST_DRAINS + 1, 4):
+        for poisoned in (False, True, True, False):
+            costs[poisoned].append(_drain(resources, database, poisoned=poisoned))
+        clean_rate, poisoned_rate = (READINGS / min(costs[poisoned]) for poisoned in (False, True))
+        if drains >= LEAST_DRAINS and poisoned_rate / clean_rate > 0.8:
+            break
     letters = database.execute("select count(*), count(distinct (entry_id, row)) from dead_letters").fetchone()
-    assert letters == (ROUNDS * READINGS // GOOD_IN_A_POISON,) * 2
-    print(f"{READINGS / clean:,.0f} readings a CPU second without poison, {READINGS / poisoned:,.0f} with")
-    assert clean / poisoned > 0.8
+    assert letters == (drains // 2 * READINGS // GOOD_IN_A_POISON,) * 2
+    print(f"{clean_rate:,.0f} readings a CPU second without poison, {poisoned_rate:,.0f} with")
+    assert poisoned_rate / clean_rate > 0.8
 
 
 def _drain(resources, database, *, poisoned: bool) -> float:
