@@ -1,8 +1,9 @@
 -- Rule `silent`: a device's newest reading was recorded longer ago than the bound (seconds), or than two of the
--- device's heartbeats if that is longer. While ingest stands still, and until devices had the time to report again, no
+-- device's heartbeats, its own or the default, if that is longer. While ingest stands still, and until devices had the time to report again, no
 -- device is found silent.
 \set now '2026-02-10 10:30Z'
 \set silent_seconds 3600
+\set heartbeat 60
 \set can_tell_silence true
 with
 newest as (
@@ -12,7 +13,7 @@ newest as (
 ),
 device as (
   select newest.*, extract(epoch from :'now' - recorded_at)::float8 as seconds,
-         greatest(:'silent_seconds', 2 * d.heartbeat_seconds)::float8 as bound
+         greatest(:'silent_seconds', 2 * coalesce(d.heartbeat_seconds, :'heartbeat'))::float8 as bound
   from newest left join devices as d on (d.kind, d.device_id) = (newest.device_kind, newest.device_id)
 )
 select device_kind, device_id,

@@ -127,6 +127,18 @@ def test_a_device_with_a_slow_heartbeat_may_miss_one(evaluate, report, database)
     assert evaluate()["M1", "silent"].bound == 6000
 
 
+def test_a_device_without_a_heartbeat_of_its_own_may_miss_one_of_the_default(evaluate, report, database):
+    database.execute("insert into devices (kind, device_id, name) values ('meter', 'M2', 'Bay 2')")
+    for device in ("M1", "M2", "V1"):
+        report(device, ago(seconds=7190))
+    assert not evaluate(heartbeat_seconds=3600)
+    for device in ("M1", "M2", "V1"):
+        report(device, ago(seconds=7210))
+    assert {alert.bound for alert in evaluate(heartbeat_seconds=3600).values()} == {7200}
+    report("M1", ago(seconds=119))
+    assert ("M1", "silent") not in evaluate(alert_silent_seconds=60)  # 2 × 60 s
+
+
 @pytest.fixture
 def silent_fleet(report):
     """Eleven devices that last reported two hours ago."""
