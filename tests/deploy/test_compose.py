@@ -14,7 +14,7 @@ from devstack import programs, redis_server
 from models.database import WORKER_POOL_SIZE
 from models.settings import load_settings
 from tests import ROOT
-from tests.project.compose_file import (
+from tests.deploy.compose_file import (
     ENGINE_SERVICES,
     FOREIGN_VARIABLES,
     MONITORING,

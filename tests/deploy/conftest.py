@@ -1,6 +1,6 @@
 import pytest
 
-from tests.project.compose_file import compose
+from tests.deploy.compose_file import compose
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ import psycopg
 import pytest
 
 from tests import ROOT
-from tests.factories import meter
-from tests.project.compose_file import (
+from tests.deploy.compose_file import (
     compose,
     copied_into_image,
     seconds,
 )
+from tests.factories import meter
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import fnmatch
 import re
 
 from tests import ROOT
-from tests.project.compose_file import copied_into_image, dockerfile
+from tests.deploy.compose_file import copied_into_image, dockerfile
 
 
 def test_image_holds_exactly_what_runs():
