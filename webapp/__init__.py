@@ -1,8 +1,13 @@
 """The HTTP side: parses, checks, answers. It holds no SQL and no Redis commands; those are in `models`."""
 
-from flask import Flask
+from __future__ import annotations
 
-from models.settings import Settings, SettingsError, load_settings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from models.settings import Settings
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -10,8 +15,9 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Without `settings` they come from the environment; a wrong one ends the process and is named.
     """
-    settings = settings or _settings_or_exit()
-    # Imported here and not above, because the commands are in this package too and start a second faster without.
+    # Imported here and not above: the commands are in this package too, and need neither Flask nor the views.
+    from flask import Flask
+
     from models.observability.logs import configure_logs
     from models.resources import connect_web
     from webapp import openapi
@@ -20,6 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.ingest import fast_door
     from webapp.routes import register_routes
 
+    settings = settings or _settings_or_exit()
     configure_logs(settings)
     app = Flask(__name__, static_folder=None)
     app.extensions["resources"] = connect_web(settings)
@@ -32,6 +39,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _settings_or_exit() -> Settings:
+    from models.settings import SettingsError, load_settings
+
     try:
         return load_settings()
     except SettingsError as error:
