@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, Text, and_, any_, bindparam, literal_column, or_
 
-from models.sql import Conditions, render, where
+from models.statements import Conditions, render, where
 
 # Greater than every character of a device id: the ids that begin with the prefix are those in [prefix, prefix~).
 _AFTER_ALL = "~"

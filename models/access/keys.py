@@ -18,7 +18,8 @@ from sqlalchemy import case, func, insert, select, update
 from models.access.bindings import Binding
 from models.access.limits import Limit
 from models.schema.access import api_keys
-from models.sql import one, run
+from models.sql import one
+from models.statements import run
 
 INGEST, READ, ADMIN = SCOPES = ("ingest", "read", "admin")
 

@@ -12,7 +12,7 @@ from models.access.bindings import Binding, binding_values, within_binding
 from models.alerts.rules import BATTERY_TEMPERATURE, EFFICIENCY, IMPLAUSIBLE, RULES, SILENT
 from models.readings import KINDS as DEVICE_KINDS
 from models.schema.alerts import alerts
-from models.sql import Statement, run
+from models.statements import Statement, run
 
 KINDS = tuple(RULES)
 OPEN, ACKNOWLEDGED, RESOLVED = STATES = ("open", "acknowledged", "resolved")

@@ -17,7 +17,8 @@ from sqlalchemy import Interval, bindparam, case, delete, func, insert, update
 
 from models.alerts.alert import RESOLVED, Alert
 from models.schema.alerts import alert_deliveries
-from models.sql import Statement, one, run, run_many
+from models.sql import one
+from models.statements import Statement, run, run_many
 
 OPENED = "opened"
 LEASE = timedelta(seconds=60)

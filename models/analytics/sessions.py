@@ -14,7 +14,8 @@ from models.analytics.energy.performance import Performance, get_performances
 from models.analytics.energy.queries import EnergyQuery
 from models.analytics.money.costs import Cost, get_costs
 from models.schema.sessions import charging_sessions
-from models.sql import Statement, finite, one, read_sql, rows_of, run
+from models.sql import one, read_sql
+from models.statements import Statement, finite, rows_of, run
 from models.storage.stale_marks import mark_feed_stale
 
 

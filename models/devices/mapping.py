@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, tuple_, update
 
 from models.access.bindings import Binding, binding_values, within_binding
 from models.schema.devices import vehicle_meter_mapping
-from models.sql import Statement, finite, rows_of, run
+from models.statements import Statement, finite, rows_of, run
 from models.storage.stale_marks import mark_feed_stale
 
 

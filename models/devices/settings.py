@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.readings import Kind
 from models.schema.devices import devices
-from models.sql import Statement, one, rows_of, run
+from models.sql import one
+from models.statements import Statement, rows_of, run
 from models.storage.stale_marks import mark_stale
 
 

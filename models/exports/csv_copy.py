@@ -20,7 +20,8 @@ from models.database import CONNECT_SECONDS, connection_options
 from models.readings import Kind
 from models.schema import metadata
 from models.settings import Settings
-from models.sql import one, render, where
+from models.sql import one
+from models.statements import render, where
 
 BLOCK_BYTES = 256 * 1024
 # A backend is terminated this long after its statement should have ended.

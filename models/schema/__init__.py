@@ -1,7 +1,7 @@
 """The schema as SQLAlchemy tables, a module a domain; `metadata` holds them all.
 
 Migrations create the database; tests/storage/test_migrations.py asserts that they and the tables agree. Statements of
-SQLAlchemy Core use the tables (models/sql.py); tuned statements are written in SQL.
+SQLAlchemy Core use the tables (models/statements.py); tuned statements are written in SQL.
 """
 
 from models.schema import access, alerts, devices, functions, readings, rollups, sessions, stream, tariffs

@@ -12,7 +12,8 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import bindparam, func, insert, select
 
 from models.schema.stream import dead_letters
-from models.sql import Statement, one, rows_of, run, run_many
+from models.sql import one
+from models.statements import Statement, rows_of, run, run_many
 from models.stream.entry_ids import EntryId
 
 _COLUMNS = dead_letters.c

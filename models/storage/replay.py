@@ -15,7 +15,8 @@ from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select, update
 
 from models.readings import METER, VEHICLE, HistoryRow, Kind, to_microseconds
 from models.schema.stream import dead_letters
-from models.sql import Statement, one, run, run_many
+from models.sql import one
+from models.statements import Statement, run, run_many
 from models.storage.batch import Batch
 from models.storage.dead_letters import STORED_ROW, StoredDeadLetter
 from models.storage.history import REFUSED_AT_LEAST, MostlyRefused, copy_history

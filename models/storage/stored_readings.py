@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, select, tu
 from models.access.bindings import Binding, binding_values, within_binding
 from models.readings import KINDS, METER, VEHICLE, Kind
 from models.schema import metadata
-from models.sql import Statement, rows_of, run
+from models.statements import Statement, rows_of, run
 
 
 class StoredReading(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from sqlalchemy import insert, select
 
 from models.access.bindings import Binding, binding_sql, binding_values, within_binding
 from models.schema.devices import devices
-from models.sql import Statement, run
+from models.statements import Statement, run
 
 IDS = ["A", "A-", "A-1", "A.", "B", "B-1", "a-1"]
 

@@ -20,7 +20,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.analytics.energy.buckets import next_stop
 from models.schema.tariffs import tariffs
-from models.sql import Statement, one, run
+from models.sql import one
+from models.statements import Statement, run
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MIDNIGHT = timedelta()

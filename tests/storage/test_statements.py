@@ -8,7 +8,8 @@ from sqlalchemy import ARRAY, Text, and_, any_, bindparam, func, insert, select
 
 from models.schema.devices import devices
 from models.schema.stream import dead_letters
-from models.sql import Statement, one, rows_of, run
+from models.sql import one
+from models.statements import Statement, rows_of, run
 
 
 def test_rows_come_back_as_dicts_or_as_asked(database):
