@@ -1,9 +1,9 @@
 """Detects and repairs a stream that no longer matches its stored position (after a restore or flush).
 
-Each trim leaves the stored id in the stream. It equals the position, or the previous position while the stored
-entries are still in the stream (a drain ended between commit and trim). Any other stored id means divergence: Redis
-or Postgres lost data or was restored from an older state. Redis may then assign ids that the position has already
-passed, and the stream may hold entries before the position that no batch has stored.
+Each trim leaves the stored id in the stream, which loses it when it is deleted. It equals the position, or the
+previous position while the stored entries are still in the stream (a drain ended between commit and trim). Any other
+stored id means divergence: Redis or Postgres lost data or was restored from an older state. Redis may then assign ids
+that the position has already passed, and the stream may hold entries before the position that no batch has stored.
 """
 
 import psycopg
@@ -12,9 +12,16 @@ import structlog
 from models.observability.metrics import STREAM_DIVERGENCES
 from models.resources import Resources
 from models.storage.batch import Batch
-from models.storage.positions import Position, adopt_entry, list_positions, note_divergence, stored_entries
+from models.storage.positions import (
+    Position,
+    ShardPosition,
+    adopt_entry,
+    list_positions,
+    note_divergence,
+    stored_entries,
+)
 from models.storage.writer import NOTHING, Stored, store_batch
-from models.stream.entry_ids import NO_ENTRY, EntryId
+from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
 from models.stream.telemetry import TelemetryStream
 
 log = structlog.get_logger()
@@ -80,6 +87,14 @@ def list_diverged_shards(connection: psycopg.Connection, stream: TelemetryStream
         shard
         for shard, position in list_positions(connection).items()
         if (stored_id := stored_ids.get(shard)) is not None
-        and str(stored_id) not in (position.entry_id, position.previous_entry_id)
+        and not _match(stream, position, str(stored_id))
         and stream.stored_id(shard) == stored_id
     ]
+
+
+def _match(stream: TelemetryStream, position: ShardPosition, stored_id: str) -> bool:
+    """Whether this stored id is the position, or the one before a trim that is still to come."""
+    if stored_id == position.entry_id:
+        return True
+    entry_id = parse_entry_id(position.entry_id)
+    return stored_id == position.previous_entry_id and stream.contains(position.shard, entry_id)

@@ -3,7 +3,8 @@
 Keys of shard n (the braces keep a shard's keys on one node of a cluster):
 
     telemetry:{n}                    stream; an entry is one field, `v1`, with an encoded `Entry`
-    telemetry:{n}:stored             id of the newest entry in Postgres, written by the trim
+                                     its group `stored` holds the stored id, written by the trim: the two are lost
+                                     together or not at all
     telemetry:{n}:token:<token>      outcome of the appends under this token (models/stream/admission.py)
     telemetry:{n}:allowance:<owner>  readings that an API key may still send (models/access/limits.py)
 """
@@ -15,7 +16,8 @@ def stream_key(shard: int) -> str:
     return f"telemetry:{{{shard}}}"
 
 
-def stored_key(shard: int) -> str:
+def former_stored_key(shard: int) -> str:
+    """Where earlier releases kept the stored id; the first trim deletes it."""
     return f"telemetry:{{{shard}}}:stored"
 
 

@@ -15,7 +15,7 @@ from models.settings import MAX_SHARDS, Settings
 from models.stream.admission import Appended, Conditions
 from models.stream.appender import Append, Appender
 from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
-from models.stream.keys import FIELD, stored_key, stream_key
+from models.stream.keys import FIELD, former_stored_key, stream_key
 
 
 class StreamEntry(NamedTuple):
@@ -23,12 +23,36 @@ class StreamEntry(NamedTuple):
     fields: dict[bytes, bytes]
 
 
-# Out of memory, Redis refuses a SET unless its script has already written: the trim comes first.
-# A late trim, after another drain went on, finds another stored id than it expects and leaves that one.
-_TRIM = """
-redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
-if (redis.call('GET', KEYS[2]) or '0-0') == ARGV[3] then redis.call('SET', KEYS[2], ARGV[2]) end
+# The stored id is the last delivered id of a consumer group that has no consumers. A stream that is deleted takes its
+# groups along, so that a new stream of the same name has no stored id.
+_GET_STORED_ID = """
+local function get_stored_id()
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+      local values = {}
+      for i = 1, #group, 2 do values[group[i]] = group[i + 1] end
+      if values['name'] == 'stored' then return values['last-delivered-id'], true end
+    end
+  end
+  return redis.call('GET', KEYS[2]) or '0-0', false
+end
 """
+# Out of memory, Redis refuses to create a group unless its script has already written: the trim comes first.
+# A late trim, after another drain went on, finds another stored id than it expects and leaves that one.
+_TRIM = (
+    _GET_STORED_ID
+    + """
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+local stored_id, has_group = get_stored_id()
+if stored_id ~= ARGV[3] then return end
+if has_group then
+  redis.call('XGROUP', 'SETID', KEYS[1], 'stored', ARGV[2])
+else
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'stored', ARGV[2], 'MKSTREAM')
+  redis.call('DEL', KEYS[2])
+end
+"""
+)
 
 
 class TelemetryStream:
@@ -42,6 +66,7 @@ class TelemetryStream:
         self._appender = Appender(settings)
         self._redis = open_redis(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
         self._trim_script = self._redis.register_script(_TRIM)
+        self._stored_id_script = self._redis.register_script(f"{_GET_STORED_ID} return (get_stored_id())")
 
     def close(self) -> None:
         self._appender.close()
@@ -76,7 +101,7 @@ class TelemetryStream:
 
         `replaces` is the stored id before. If another drain has changed that meanwhile, its stored id stays.
         """
-        keys = [stream_key(shard), stored_key(shard)]
+        keys = [stream_key(shard), former_stored_key(shard)]
         self._trim_script(keys=keys, args=[str(entry_id.next), str(entry_id), str(replaces)])
 
     def remove(self, shard: int, entries: list[EntryId]) -> None:
@@ -85,8 +110,8 @@ class TelemetryStream:
 
     def stored_id(self, shard: int) -> EntryId:
         """The newest entry that Postgres has, by the last trim; NO_ENTRY if the stream was never trimmed."""
-        stored = self._redis.get(stored_key(shard))
-        return parse_entry_id(stored) if stored else NO_ENTRY
+        stored: Any = self._stored_id_script(keys=[stream_key(shard), former_stored_key(shard)])
+        return parse_entry_id(stored)
 
     def raise_last_id(self, shard: int, entry_id: EntryId) -> None:
         """Makes all future ids greater than `entry_id`, whatever Redis's clock shows."""

@@ -1,6 +1,7 @@
 """A stream that was flushed or restored is repaired: nothing is skipped, and nothing is stored twice."""
 
 from models.readings import Entry, encode_entry, to_microseconds
+from models.storage.divergence import list_diverged_shards
 from models.stream.entry_ids import EntryId
 from tests.factories import ago, meter
 from tests.promises.meters import post_meters, stored_meters
@@ -14,6 +15,35 @@ def test_entries_after_a_flushed_redis_are_not_skipped(client, resources, databa
     drain_all()
     assert stored_meters(database) == before + after
     assert database.execute("select count(*) from ingest_positions where diverged_at is not null").fetchone()[0] == 2
+
+
+def test_a_deleted_stream_is_detected_without_and_with_new_entries(client, resources, database, drain_all, broker):
+    before = post_meters(client, 4)
+    drain_all()
+    post_meters(client, 4, start=50)  # accepted, and lost with the streams
+    broker.delete("telemetry:{0}", "telemetry:{1}")
+    assert list_diverged_shards(database, resources.stream) == [0, 1]
+    after = post_meters(client, 4, start=100)
+    assert list_diverged_shards(database, resources.stream) == [0, 1]
+    drain_all()
+    assert list_diverged_shards(database, resources.stream) == []
+    assert stored_meters(database) == before + after
+
+
+def test_the_stored_id_of_an_earlier_release_is_used_until_the_first_trim(
+    client, resources, database, drain_all, broker
+):
+    names = post_meters(client, 4)
+    drain_all()
+    for shard in (0, 1):
+        broker.set(f"telemetry:{{{shard}}}:stored", str(resources.stream.stored_id(shard)))
+        broker.xgroup_destroy(f"telemetry:{{{shard}}}", "stored")
+    assert list_diverged_shards(database, resources.stream) == []
+    names += post_meters(client, 4, start=50)
+    drain_all()
+    assert stored_meters(database) == names
+    assert list_diverged_shards(database, resources.stream) == []
+    assert not broker.keys("*:stored")
 
 
 def test_entries_with_ids_before_the_position_are_not_skipped(client, resources, database, drain_all, broker):
