@@ -1,11 +1,11 @@
 # One image for web, worker, beat and migrations; docker-compose.yml has the command of each.
 
-# The dependencies, from wheels only: the image needs no compiler.
+# The dependencies, from wheels only, each with a hash: the image needs no compiler.
 FROM python:3.12-slim AS build
 COPY requirements.txt .
 RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
-        --only-binary :all: --requirement requirements.txt
+        --only-binary :all: --require-hashes --requirement requirements.txt
 
 FROM python:3.12-slim
 # A fixed number, so that an orchestrator can check that it is not root.

@@ -1,10 +1,13 @@
 # Everything runs in .venv, which is made on first use and brought up to date when the requirements change.
+# requirements*.txt are locks: pip installs nothing that has no hash there.
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --no-config --default-index https://pypi.org/simple --universal \
+  --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos bench docs lint format audit clean
+.PHONY: help up test chaos bench docs lint format lock audit sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +39,16 @@ lint: $(VENV)/.installed-dev ## rules and format (ruff), layers (import-linter),
 format: $(VENV)/.installed-dev ## fix what ruff can fix
 	@$(BIN)/python -m ruff check --fix-only --quiet . && exec $(BIN)/python -m ruff format .
 
-audit: $(VENV)/.installed-dev ## known vulnerabilities of what is installed
-	@exec $(BIN)/python deploy/audit.py
+lock: $(VENV)/.installed-dev ## requirements*.txt from requirements*.in; ARGS='--upgrade-package flask'
+	@$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+	@$(LOCK) requirements.in --constraints requirements-dev.txt --output-file requirements.txt
+	@$(LOCK) requirements-embedded.in --constraints requirements-dev.txt --output-file requirements-embedded.txt
+
+audit: $(VENV)/.installed-dev ## known vulnerabilities of the locked packages; status 2 if no advisories are available
+	@exec $(BIN)/python -m deploy.audit
+
+sbom: $(VENV)/.installed-dev ## sbom.json: what the service consists of (CycloneDX)
+	@$(BIN)/python -m deploy.sbom >.sbom.json && mv .sbom.json sbom.json
 
 clean: ## remove .venv and caches; the data in .energy stays
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
@@ -45,18 +56,18 @@ clean: ## remove .venv and caches; the data in .energy stays
 
 $(VENV)/.installed: pyproject.toml requirements.txt requirements-embedded.txt | $(BIN)/pip
 	@echo 'installing what the stack needs into $(VENV) …'
-	@$(PIP) -r requirements.txt -r requirements-embedded.txt
-	@$(PIP) --no-deps --editable .
+	@$(PIP) --require-hashes -r requirements.txt -r requirements-embedded.txt
+	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml requirements-dev.txt requirements.txt requirements-embedded.txt | $(BIN)/pip
+$(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(BIN)/pip
 	@echo 'installing what the tests need into $(VENV) …'
-	@$(PIP) -r requirements-dev.txt
-	@$(PIP) --no-deps --editable .
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.installed
 
 # The Python to use: $(PYTHON) if given, else the first of these that is new enough.
-PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
 $(BIN)/pip:
 	@for python in $(PYTHONS); do \
