@@ -15,7 +15,10 @@ import structlog
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from models.access.keys import Key, find_key, keys_version, load_keys
+from models.observability.threads import WatchedThread, start_rounds
 
+# The name of the thread, also in the check of its age.
+THREAD = "keys"
 REFRESH_SECONDS = 2.0
 # How long a request waits for the first keys, and a refresh for a connection.
 WAIT_SECONDS = 2.0
@@ -38,7 +41,7 @@ class KeyRing:
         self._is_stale = False
         self._tried = threading.Event()  # set after the first refresh, even a failed one
         self._start = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread: WatchedThread | None = None
 
     def find(self, text: str) -> Key | None:
         """The valid key of this text, if any. Waits only before the first keys are read. Raises KeysUnknown."""
@@ -56,27 +59,29 @@ class KeyRing:
     def _wait_for_first_keys(self) -> dict[str, Key]:
         with self._start:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._keep_fresh, name="keyring", daemon=True)
-                self._thread.start()
+                self._thread = start_rounds(
+                    THREAD, self._keep_fresh, seconds=REFRESH_SECONDS, until=lambda: self._database.closed
+                )
         self._tried.wait(WAIT_SECONDS)
         if self._keys is None:
             raise KeysUnknown("the keys were never read")
         return self._keys
 
-    def _keep_fresh(self) -> None:
-        while True:
-            try:
-                self.refresh()
-            except PoolClosed:
-                return
-            except (psycopg.Error, PoolTimeout) as error:
-                self._log_stale(error)
-            else:
-                if self._is_stale:
-                    log.info("keys_fresh_again")
-                self._is_stale = False
+    def _keep_fresh(self) -> bool:
+        """One round of the thread; whether the keys were read."""
+        try:
+            self.refresh()
+        except PoolClosed:
+            return False
+        except (psycopg.Error, PoolTimeout) as error:
+            self._log_stale(error)
+            return False
+        finally:
             self._tried.set()
-            time.sleep(REFRESH_SECONDS)
+        if self._is_stale:
+            log.info("keys_fresh_again")
+        self._is_stale = False
+        return True
 
     def _log_stale(self, error: Exception) -> None:
         """Logs each failed refresh: an operator who revokes a key meanwhile must see that it stays valid."""

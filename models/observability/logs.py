@@ -20,6 +20,7 @@ from structlog.processors import ExceptionRenderer
 from structlog.stdlib import ProcessorFormatter
 from structlog.tracebacks import ExceptionDictTransformer
 
+from models.observability.threads import log_uncaught_errors
 from models.settings import Settings, SettingsError, load_settings
 
 # Id of the request that this thread is answering, added to every line it logs; "" outside a request.
@@ -48,6 +49,7 @@ def configure_logs(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
+    log_uncaught_errors()
     # These log each tick of beat and each task.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)

@@ -4,7 +4,6 @@ Each process keeps its own values; models/observability/exposition.py merges tho
 all listed in the code: never a device, a key or a message. docs/operations.md explains each metric.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from psycopg_pool import ConnectionPool
+
+from models.observability.threads import start_rounds
 
 disable_created_metrics()  # one more series for each counter, and no dashboard uses it
 
@@ -67,14 +68,12 @@ def step(name: str) -> Iterator[None]:
 
 def watch_pool(pool: ConnectionPool[Any]) -> None:
     """Samples the pool from a thread until it is closed, so that an idle or stuck process is visible too."""
-    threading.Thread(target=_sample_pool, args=(pool,), name="pool-metrics", daemon=True).start()
+    start_rounds("pool-metrics", lambda: _sample_pool(pool), seconds=POOL_SAMPLE_SECONDS, until=lambda: pool.closed)
 
 
 def _sample_pool(pool: ConnectionPool[Any]) -> None:
-    while not pool.closed:
-        stats = pool.get_stats()
-        POOL_MAX_SIZE.set(stats["pool_max"])
-        POOL_SIZE.set(stats["pool_size"])
-        POOL_AVAILABLE.set(stats["pool_available"])
-        POOL_WAITING.set(stats["requests_waiting"])
-        time.sleep(POOL_SAMPLE_SECONDS)
+    stats = pool.get_stats()
+    POOL_MAX_SIZE.set(stats["pool_max"])
+    POOL_SIZE.set(stats["pool_size"])
+    POOL_AVAILABLE.set(stats["pool_available"])
+    POOL_WAITING.set(stats["requests_waiting"])

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 from redis.exceptions import BusyLoadingError, NoScriptError
 
+from models.observability.threads import ROUND_SECONDS, WatchedThread, log_failed_round
 from models.redis_client import open_redis
 from models.settings import Settings
 from models.stream.admission import APPEND, Appended, BacklogFull, OutcomeUnknown, Reply, StreamUnreachable
@@ -44,7 +45,7 @@ class Appender:
         self._waiting: SimpleQueue[Append | None] = SimpleQueue()
         self._turn = count(threading.get_native_id())  # each process begins with another shard
         self._start = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread: WatchedThread | None = None
         self._clock_offset_ms = math.nan  # Redis's clock minus the monotonic clock of this machine; nan: unknown
         self._memory_checked_at = -MEMORY_CHECK_SECONDS
         self._redis = open_redis(settings.redis_url, timeout_seconds=self._timeout)
@@ -66,16 +67,24 @@ class Appender:
     def _start_thread(self) -> None:
         with self._start:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="appender", daemon=True)
-                self._thread.start()
+                self._thread = WatchedThread("appender", self._run).start()
 
-    def _run(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            groups = self._gather(first)
+    def _run(self, thread: WatchedThread) -> None:
+        while True:
+            thread.complete_round()
             try:
+                first = self._waiting.get(timeout=ROUND_SECONDS)
+            except Empty:
+                continue
+            if first is None:
+                return
+            groups: list[Group] = []
+            try:
+                groups = self._gather(first)
                 self._send_until_answered(groups)
             except Exception as error:  # unexpected: these requests are answered 500, the thread goes on
                 _fail(groups, error)
+                log_failed_round(thread.name, error)
 
     def _gather(self, first: Append) -> list[Group]:
         """The waiting appends, by shard. Those without a shard go to one shard together, another one each time."""
