@@ -12,6 +12,7 @@ import redis
 import structlog
 from celery import Celery, signals
 
+from models.causes import log_fields
 from models.observability.heartbeats import BEAT, WORKER, Heartbeats, open_heartbeats
 from models.observability.logs import configure_logs
 from models.resources import Resources, connect_worker
@@ -44,7 +45,7 @@ def tolerate_outage(event: str) -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, psycopg.Error) as error:
-        log.warning(event, error=type(error).__name__, reason=str(error).strip())
+        log.warning(event, **log_fields(error))
 
 
 # ── Heartbeats ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ import redis
 import structlog
 from kombu.exceptions import OperationalError
 
+from models.causes import log_fields
 from workers.app import app
 
 log = structlog.get_logger()
@@ -14,4 +15,4 @@ def ring(shard: int) -> None:
     try:
         app.send_task("workers.drain.drain", [shard], retry=False)
     except (OperationalError, redis.RedisError) as error:  # the broker is unavailable, or out of memory
-        log.warning("bell_not_rung", shard=shard, reason=str(error))
+        log.warning("bell_not_rung", shard=shard, **log_fields(error))

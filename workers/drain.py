@@ -15,6 +15,7 @@ import psycopg
 import redis
 import structlog
 
+from models.causes import log_fields
 from models.database import is_transient
 from models.observability.metrics import step
 from models.resources import Resources
@@ -61,7 +62,7 @@ def drain(shard: int) -> None:
     except (redis.RedisError, psycopg.Error, MostlyRefused) as error:
         # The entries stay in the stream and the sweep rings again.
         count_failure(error)
-        log.warning("drain_failed", shard=shard, error=type(error).__name__, reason=str(error).strip())
+        log.warning("drain_failed", shard=shard, **log_fields(error))
         return
     ring(shard)
 

@@ -7,6 +7,7 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from models.analytics.rollups.watermark import roll_up_steps
+from models.causes import log_fields
 from workers.app import app, current_resources, tolerate_outage
 
 log = structlog.get_logger()
@@ -30,4 +31,4 @@ def roll_up() -> None:
         try:
             roll_up.apply_async(expires=EXPIRES_SECONDS, retry=False)
         except OperationalError as error:
-            log.warning("bell_not_rung", task="roll_up", reason=str(error))
+            log.warning("bell_not_rung", task="roll_up", **log_fields(error))

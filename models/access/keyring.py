@@ -15,6 +15,7 @@ import structlog
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from models.access.keys import Key, find_key, keys_version, load_keys
+from models.causes import log_fields
 from models.observability.threads import WatchedThread, start_rounds
 
 # The name of the thread, also in the check of its age.
@@ -87,4 +88,4 @@ class KeyRing:
         """Logs each failed refresh: an operator who revokes a key meanwhile must see that it stays valid."""
         self._is_stale = True
         age = round(time.monotonic() - self._read_at, 1)
-        log.warning("keys_stale", seconds=age, error=type(error).__name__, reason=str(error).strip())
+        log.warning("keys_stale", seconds=age, **log_fields(error))

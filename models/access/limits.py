@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 from redis.exceptions import RedisError
 
+from models.causes import log_fields
 from models.redis_client import open_redis
 from models.settings import Settings
 
@@ -131,7 +132,7 @@ class RequestLimits:
             passes, deficit = self._take(keys=[f"requests:{{{owner}}}"], args=[limit.cost_ms(1), limit.max_deficit_ms])
         except RedisError as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
-            log.warning("request_limits_not_applied", reason=str(error), seconds=PAUSE_SECONDS)
+            log.warning("request_limits_not_applied", **log_fields(error), seconds=PAUSE_SECONDS)
             return None
         allowance = Allowance(limit, float(deficit))
         if not passes:

@@ -14,11 +14,13 @@ from msgspec import UNSET, Meta, UnsetType
 from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from models.causes import find_cause, log_fields
 from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable, TokenReused
 from webapp.http.answers import Count, JsonObject, Time, json_response
 from webapp.http.resources import current_resources
 
 RETRY_AFTER_SECONDS = 5
+UNAVAILABLE = "A server behind this one is unavailable; try again later"
 log = structlog.get_logger()
 
 FieldErrors = Annotated[
@@ -139,12 +141,12 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _backlog_full(error: BacklogFull) -> Response:
-    log.warning("ingest_refused", reason=str(error))
+    log.warning("ingest_refused", **log_fields(error))
     return error_response(503, "The backlog is full, nothing was accepted; try again later", reason="backlog_full")
 
 
 def _stream_unreachable(error: StreamUnreachable) -> Response:
-    log.warning("ingest_refused", reason=str(error))
+    log.warning("ingest_refused", **log_fields(error))
     return error_response(
         503, "The stream is unavailable, nothing was accepted; try again later", reason="redis_unavailable"
     )
@@ -167,8 +169,10 @@ def _token_reused(_: TokenReused) -> Response:
 
 def _unavailable(error: Exception) -> Response:
     reason = "redis_unavailable" if isinstance(error, redis.RedisError) else "postgres_unavailable"
-    log.warning("unavailable", error=type(error).__name__, reason=str(error).strip())
-    return error_response(503, "A server behind this one is unavailable; try again later", reason=reason)
+    log.warning("unavailable", **log_fields(error))
+    cause = find_cause(error)
+    message = f"{cause.summary}; {cause.request}" if cause else UNAVAILABLE
+    return error_response(503, message, reason=reason)
 
 
 def _unexpected(error: Exception) -> Response:
