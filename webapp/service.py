@@ -54,6 +54,8 @@ class Checks(JsonObject):
     stream: Check
     beat: Check
     workers: Check
+    keys: Check
+    threads: Check
     rollups: Check
 
 

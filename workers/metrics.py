@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 from models.database import is_transient
 from models.observability.exposition import role_registry, shared_folder
 from models.observability.metrics import STEP_SECONDS, make_series, watch_pool
+from models.observability.thread_ages import start_publication
 from models.settings import load_settings
 from models.storage.history import MostlyRefused
 from models.version import VERSION
@@ -95,7 +96,9 @@ def _serve(**_) -> None:
 def _start_child(**_) -> None:
     if _server:
         _server.socket.close()  # the fork's copy, which would keep the port in use after the parent has ended
-    watch_pool(current_resources().database)
+    resources = current_resources()
+    watch_pool(resources.database)
+    start_publication(resources.settings, "worker", resources.database)
 
 
 @signals.task_failure.connect

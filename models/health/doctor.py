@@ -56,7 +56,7 @@ def examine(snapshot: Snapshot, *, debug: bool) -> list[Finding]:
     checks |= check_redis_durability(redis) if redis else {}
     checks["clocks"] = _check_clocks(snapshot)
     checks["shards"] = _check_shards(snapshot)
-    checks["keys"] = _check_keys(settings)
+    checks["auth"] = _check_auth(settings)
     checks["debug"] = wrong("FLASK_DEBUG is on") if debug else good("FLASK_DEBUG is off")
     if postgres and ready["partitions"].ok:
         ready["partitions"] = _check_days_ahead(postgres.days_ahead or 0, settings.partition_days_ahead)
@@ -121,7 +121,7 @@ def _check_shards(snapshot: Snapshot) -> Check:
     return good(f"{configured} shards are configured")
 
 
-def _check_keys(settings: Settings) -> Check:
+def _check_auth(settings: Settings) -> Check:
     if settings.auth == "required":
         return good("AUTH is `required` in the environment of this command")
     hosts = {urlsplit(url).hostname for url in (settings.database_url, settings.redis_url)}

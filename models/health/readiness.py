@@ -11,6 +11,7 @@ from models.health.server_checks import (
     check_redis,
 )
 from models.health.snapshot import Snapshot
+from models.health.thread_checks import check_keys, check_threads
 
 
 def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
@@ -38,6 +39,8 @@ def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
         "stream": stream,
         "beat": check_beat(redis) if redis else NO_REDIS,
         "workers": check_workers(redis, postgres) if redis else NO_REDIS,
+        "keys": check_keys(snapshot),
+        "threads": check_threads(snapshot),
         "rollups": check_rollups(postgres) if postgres else NO_POSTGRES,
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 import redis
 
 from models.observability.heartbeats import Heartbeats
+from models.observability.thread_ages import ThreadAge, list_published_ages
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import TelemetryStream
 
@@ -24,6 +25,7 @@ class RedisSnapshot:
     appendfsync: str | None  # None: Redis does not allow CONFIG GET
     shards: dict[int, ShardSnapshot]
     heartbeat_ages: dict[str, float]  # seconds since a process was last seen, by its name
+    thread_ages: list[ThreadAge]  # of all processes
 
 
 def snapshot_redis(client: redis.Redis, stream: TelemetryStream) -> RedisSnapshot:
@@ -39,6 +41,7 @@ def snapshot_redis(client: redis.Redis, stream: TelemetryStream) -> RedisSnapsho
         appendfsync=_appendfsync(client),
         shards={shard: _shard(stream.backlog(shard), stream.oldest(shard), now) for shard in stream.known_shards()},
         heartbeat_ages=Heartbeats(client).ages(),
+        thread_ages=list_published_ages(client),
     )
 
 

@@ -81,7 +81,7 @@ REMEDIES = {
         "Web and workers must agree on STREAM_SHARDS; the sweep drains the shards beyond it.",
         "none if STREAM_SHARDS was lowered and the backlog shrinks; else give web and workers the same value",
     ),
-    "keys": Remedy(
+    "auth": Remedy(
         "Without keys anybody who reaches the service posts for any meter and reads every vehicle.",
         "set AUTH=required, unset ALLOW_INSECURE; energy keys create --help",
     ),
@@ -115,6 +115,14 @@ REMEDIES = {
     "workers": Remedy(
         "Workers store accepted readings; without them the backlog grows until it is full.",
         "start or restart them: `celery -A workers worker` (docker compose restart worker)",
+    ),
+    "keys": Remedy(
+        "A web process that does not read the keys accepts revoked ones and refuses new ones.",
+        "see thread_round_failed and keys_stale in the web's log; restart it (docker compose restart web)",
+    ),
+    "threads": Remedy(
+        "A process goes on without a thread that has stopped: requests get 503, or figures are missing.",
+        "see thread_round_failed and thread_ended in the log of that process; restart it",
     ),
     "rollups": Remedy(
         "Fleet figures and most alerts end at the watermark; everything else is up to date.",

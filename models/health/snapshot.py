@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 from models.database import BoundedConnection, bounded, connection_options
 from models.health.postgres_snapshot import Connect, PostgresSnapshot, snapshot_postgres
 from models.health.redis_snapshot import RedisSnapshot, snapshot_redis
+from models.observability.thread_ages import ThreadAge, list_own_ages
 from models.redis_client import open_redis
 from models.resources import Resources
 from models.settings import Settings
@@ -39,18 +40,21 @@ class Snapshot:
     redis: RedisSnapshot | None
     redis_error: str
     diverged_shards: list[int] | None  # whose stream does not match the stored position; None: unknown
+    thread_ages: list[ThreadAge]  # without Redis those of this process alone
 
 
 def take_snapshot(resources: Resources) -> Snapshot:
     """For a web or worker process, over its pool. Never raises if a server is unavailable.
 
-    An error is only the name of its class: anybody may read /health/ready.
+    An error is only the name of its class, a process only its role: anybody may read /health/ready.
     """
-    return _take_snapshot(
+    snapshot = _take_snapshot(
         resources.settings,
         lambda: resources.database.connection(timeout=WAIT_SECONDS),
         lambda error: type(error).__name__,
     )
+    published = [age._replace(process=age.process.split(" ")[0]) for age in snapshot.thread_ages]
+    return replace(snapshot, thread_ages=published + list_own_ages("this process"))
 
 
 def take_detailed_snapshot(settings: Settings) -> Snapshot:
@@ -77,7 +81,8 @@ def _take_snapshot(settings: Settings, connect: Connect, describe: Callable[[Exc
         diverged = _find_diverged_shards(connect, stream) if in_redis and in_postgres else None
     finally:
         stream.close()
-    return Snapshot(settings, in_postgres, postgres_error, in_redis, redis_error, diverged)
+    thread_ages = in_redis.thread_ages if in_redis else []
+    return Snapshot(settings, in_postgres, postgres_error, in_redis, redis_error, diverged, thread_ages)
 
 
 def _or_error(take: Callable[[], T], describe: Callable[[Exception], str]) -> tuple[T | None, str]:

@@ -34,7 +34,7 @@ def examined(snapshot: Snapshot, debug: bool = False, **settings) -> dict[str, t
 def test_a_healthy_engine_has_one_warning_here_and_strict_minds_it(snapshot, runner, alive):
     findings = examine(snapshot, debug=False)
     # The tests run without keys, on a machine of their own.
-    assert {f.name for f in findings if f.check.verdict is not Verdict.GOOD} == {"keys"}
+    assert {f.name for f in findings if f.check.verdict is not Verdict.GOOD} == {"auth"}
     assert is_healthy(findings, strict=False)
     assert not is_healthy(findings, strict=True)
     assert runner.invoke(args=["doctor"]).exit_code == 0
@@ -124,9 +124,9 @@ def test_commits_that_a_database_does_not_wait_for_are_found(resources, alive, d
 
 
 def test_keys_may_be_off_only_if_both_servers_are_local(snapshot):
-    assert examined(snapshot, auth="required")["keys"][0] == "good"
-    assert examined(snapshot, auth="off")["keys"][0] == "warning"
-    assert examined(snapshot, auth="off", redis_url="redis://redis.example:6379/0")["keys"][0] == "wrong"
+    assert examined(snapshot, auth="required")["auth"][0] == "good"
+    assert examined(snapshot, auth="off")["auth"][0] == "warning"
+    assert examined(snapshot, auth="off", redis_url="redis://redis.example:6379/0")["auth"][0] == "wrong"
 
 
 def test_the_debugger_is_found(resources, alive):

@@ -261,7 +261,7 @@ def test_an_unknown_part_is_not_named_as_wrong(with_environment, client):
     assert list(answer["errors"]) == ["postgres"]
     assert answer["message"] == "Not ready: postgres"
     unknown = {name for name, check in answer["checks"].items() if check["ok"] is None}
-    assert unknown == {"migrations", "partitions", "durability", "drain", "stream", "rollups"}
+    assert unknown == {"migrations", "partitions", "durability", "drain", "stream", "keys", "rollups"}
 
 
 def test_a_stalled_watermark_is_a_warning(client, runner, alive, database):

@@ -58,7 +58,8 @@ def test_liveness_and_readiness_with_all_parts(client, alive):
     ready = client.get("/health/ready")
     assert ready.status_code == 200
     servers = ["postgres", "migrations", "partitions", "redis", "durability"]
-    assert list(ready.json["checks"]) == [*servers, "backlog", "drain", "stream", "beat", "workers", "rollups"]
+    parts = ["backlog", "drain", "stream", "beat", "workers", "keys", "threads", "rollups"]
+    assert list(ready.json["checks"]) == servers + parts
     assert all(check["ok"] is True for check in ready.json["checks"].values())
 
 

@@ -7,6 +7,7 @@ from flask import Flask, Response, g, request
 from prometheus_client import Counter, Histogram
 
 from models.observability.metrics import make_series, watch_pool
+from models.observability.thread_ages import start_publication
 
 # The reason of a refusal by status, unless `error_response(…, reason=…)` gives a more precise one.
 REASONS = {
@@ -50,7 +51,9 @@ make_series(REQUESTS_REFUSED, *REASONS.values(), *PRECISE_REASONS)
 def init_app(app: Flask) -> None:
     app.before_request(_start_clock)
     app.after_request(_stop_clock)
-    watch_pool(app.extensions["resources"].database)
+    resources = app.extensions["resources"]
+    watch_pool(resources.database)
+    start_publication(resources.settings, "web", resources.database)
 
 
 def _start_clock() -> None:
