@@ -23,7 +23,8 @@ from bench.measured import Goal, Value, number, percentile
 from bench.ratios import RATIOS, ratios
 from bench.watch import Snapshot, pace
 from tests import ROOT
-from webapp.ingest.decoding import Bounds, decode
+from webapp.ingest.decoding import decode
+from webapp.ingest.fast_decoding import Bounds
 
 NOON = datetime(2026, 2, 3, 12, 0, tzinfo=UTC)
 DOCUMENT = (ROOT / "docs/benchmarks.md").read_text()

@@ -38,6 +38,15 @@ class RowErrors(JsonObject):
 NoneAccepted = Annotated[Literal[0], Meta(description="with a list of errors: no reading was accepted")]
 Rejected = Annotated[int, Meta(ge=1, description="with a list of errors: the number of readings")]
 
+Unexamined = Annotated[
+    int,
+    Meta(
+        ge=1,
+        description="readings among those rejected that were not examined, because 500 before them had been rejected; "
+        "if they are in an unusual format they may be good: send them apart from the bad ones",
+    ),
+]
+
 
 class Error(JsonObject):
     """The shape of every error."""
@@ -50,6 +59,7 @@ class Error(JsonObject):
     errors: FieldErrors | list[RowErrors] | UnsetType = UNSET
     accepted: NoneAccepted | UnsetType = UNSET
     rejected: Rejected | UnsetType = UNSET
+    unexamined: Unexamined | UnsetType = UNSET
 
 
 class ApiError(Exception):

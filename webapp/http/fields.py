@@ -73,7 +73,7 @@ class QueryTimestamp(Timestamp):
 def _parse(text: str) -> datetime | None:
     """The time in UTC; None if the text is none, has no zone, or lies outside of the calendar."""
     try:
-        # msgspec first, as in the fast decoder (webapp/ingest/decoding.py): both find the same microsecond.
+        # msgspec first, as in the fast decoder (webapp/ingest/fast_decoding.py): both find the same microsecond.
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         try:

@@ -32,6 +32,7 @@ PRECISE_REASONS = (
     "token_reused",
     "not_ready",
     "exports_busy",
+    "busy",
     OTHER,
 )
 # A client may send any word as a method; without this list each word would make a series.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from webapp.http.answers import Count, JsonObject
-from webapp.http.errors import RowErrors
+from webapp.http.errors import RowErrors, Unexamined
 
 Receipt = Annotated[
     str,
@@ -25,6 +25,7 @@ class Accepted(JsonObject):
     rejected: Count
     receipt: Receipt
     errors: Annotated[list[RowErrors], Meta(max_length=100)] | UnsetType = UNSET
+    unexamined: Unexamined | UnsetType = UNSET
 
 
 class ReceiptState(JsonObject):

@@ -22,7 +22,7 @@ from webapp.http.auth import sent_key
 from webapp.http.metrics import observe_request
 from webapp.http.request_log import log_request, name_request
 from webapp.ingest.acceptance import accept
-from webapp.ingest.decoding import Bounds, Decoded, TooManyReadings, covers, decode_fast
+from webapp.ingest.fast_decoding import Bounds, Decoded, TooManyReadings, covers, decode_fast
 from webapp.ingest.views import FAST_DOOR_REFUSAL, PATHS, Path
 
 JSON_TYPES = {"", "application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}

@@ -1,6 +1,6 @@
 """The contract of readings and requests, as marshmallow schemas. The OpenAPI document is made from them.
 
-webapp/ingest/decoding.py derives the fast decoder of readings from the reading schemas.
+webapp/ingest/fast_decoding.py derives the fast decoder of readings from the reading schemas.
 """
 
 from marshmallow import EXCLUDE, Schema, fields, validate

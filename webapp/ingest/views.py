@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from flask import Blueprint, Response, g, request
+from msgspec import UNSET
 
 from models.access.keys import INGEST, READ
 from models.readings import METER, VEHICLE, Entry, Kind
@@ -26,7 +27,8 @@ from webapp.ingest.acceptance import Idempotency, accept
 from webapp.ingest.answers import Accepted, Receipt, ReceiptState
 from webapp.ingest.counters import count_rejected
 from webapp.ingest.declarations import declare
-from webapp.ingest.decoding import Bounds, Decoded, TooManyReadings, decode
+from webapp.ingest.decoding import DecoderBusy, decode
+from webapp.ingest.fast_decoding import Bounds, Decoded, TooManyReadings
 
 bp = Blueprint("ingest", __name__)
 
@@ -126,6 +128,10 @@ def _decode(body: bytes, kind: Kind | None, ndjson: bool) -> Decoded:
         raise ApiError(400, f"The body is {error}") from None
     except TooManyReadings as error:
         raise ApiError(413, f"A request may have at most {most} readings; this one has {error}") from None
+    except DecoderBusy:
+        raise ApiError(
+            503, "Too many requests with bad readings at a time, nothing was accepted; try again later", reason="busy"
+        ) from None
 
 
 def _refuse_without_good_readings(decoded: Decoded, atomic: bool) -> None:
@@ -143,7 +149,8 @@ def _refuse_without_good_readings(decoded: Decoded, atomic: bool) -> None:
         raise ApiError(status, message, decoded.errors[0]["errors"])
     if atomic:
         message += "; the request is atomic, nothing was accepted"
-    raise ApiError(status, message, decoded.errors, accepted=0, rejected=decoded.rejected)
+    unexamined = decoded.unexamined or UNSET
+    raise ApiError(status, message, decoded.errors, accepted=0, rejected=decoded.rejected, unexamined=unexamined)
 
 
 # ── The answer ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,6 +162,7 @@ def _answer(decoded: Decoded) -> dict[str, Any]:
         "accepted": decoded.accepted,
         "rejected": decoded.rejected,
         **({"errors": decoded.errors} if decoded.errors else {}),
+        **({"unexamined": decoded.unexamined} if decoded.unexamined else {}),
     }
 
 
