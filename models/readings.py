@@ -4,6 +4,7 @@ Times are whole microseconds since 1970-01-01 UTC: exact, small and fast to comp
 °C, state of charge in percent, voltage in V.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+DEVICE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}\Z")
+DEVICE_ID_RULE = "Must be 1–64 characters of A–Z a–z 0–9 . _ : -"
 
 
 class MeterReading(NamedTuple):

@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, validate
 
 from models.access.keys import ADMIN, READ
 from models.alerts import alert as alerts
-from models.alerts.alert import KINDS, RESOLVED, STATES, Alert
+from models.alerts.alert import KINDS, MAX_NOTE_LENGTH, RESOLVED, STATES, Alert
 from webapp.http.answers import Page, SerialId
 from webapp.http.auth import binding, require_devices
 from webapp.http.clock import request_time
@@ -19,8 +19,6 @@ from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
 
 bp = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
-
-MAX_NOTE_LENGTH = 1_000
 
 
 class AlertPageSchema(PageSchema):

@@ -16,11 +16,11 @@ from marshmallow import ValidationError, fields, validate
 from models.access.keys import READ
 from models.exports.csv_copy import PATIENCE_SECONDS, Selection, copy_csv, export_connection
 from models.exports.parquet import to_parquet
-from models.readings import KINDS
+from models.readings import DEVICE_ID_RULE, KINDS
 from models.settings import Settings
 from webapp.http.auth import binding, require_devices
 from webapp.http.errors import ApiError
-from webapp.http.fields import DEVICE_ID_RULE, ClosedWindowSchema, device_id
+from webapp.http.fields import ClosedWindowSchema, device_id
 from webapp.http.operations import Answer, operation
 from webapp.http.resources import current_resources
 

@@ -8,8 +8,7 @@ from models.alerts.deliveries import delete_old_deliveries
 from models.observability.heartbeats import SWEEP
 from models.settings import DIRECT_SHARD, MAX_SHARDS
 from models.storage import partitions
-from models.storage.divergence import list_diverged_shards
-from models.storage.positions import delete_batches
+from models.storage.positions import delete_batches, list_diverged_shards
 from workers.app import app, current_resources, record_heartbeat, tolerate_outage
 from workers.doorbell import ring
 from workers.drain import drain_batch

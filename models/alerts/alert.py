@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import psycopg
 from msgspec import Meta, Struct
-from psycopg.rows import args_row, tuple_row
+from psycopg.rows import args_row
 from sqlalchemy import bindparam, func, select, update
 
 from models.access.bindings import Binding, binding_values, within_binding
@@ -15,6 +15,7 @@ from models.schema.alerts import alerts
 from models.statements import Statement, run
 
 KINDS = tuple(RULES)
+MAX_NOTE_LENGTH = 1_000
 OPEN, ACKNOWLEDGED, RESOLVED = STATES = ("open", "acknowledged", "resolved")
 
 UNITS = {EFFICIENCY: "%", BATTERY_TEMPERATURE: "°C", SILENT: "s", IMPLAUSIBLE: "readings"}
@@ -87,7 +88,6 @@ _ACKNOWLEDGE = Statement(
         note=func.coalesce(bindparam("new_note", type_=alerts.c.note.type), alerts.c.note),
     )
 )
-_COUNT = Statement(select(alerts.c.kind, func.count()).where(alerts.c.state != RESOLVED).group_by(alerts.c.kind))
 
 
 def acknowledge_alert(
@@ -124,8 +124,3 @@ def list_alerts(
     """
     values = {"limit": limit, "state": state, "kind": kind, "device_id": device_id, "before": before}
     return run(connection, _LIST, values | binding_values(binding), row=alert_row).fetchall()
-
-
-def count_alerts(connection: psycopg.Connection) -> dict[str, int]:
-    """How many alerts of each kind are not resolved. Index: alerts_unresolved."""
-    return dict.fromkeys(KINDS, 0) | dict(run(connection, _COUNT, row=tuple_row).fetchall())

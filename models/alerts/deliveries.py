@@ -12,12 +12,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 from sqlalchemy import Interval, bindparam, case, delete, func, insert, update
 
 from models.alerts.alert import RESOLVED, Alert
 from models.schema.alerts import alert_deliveries
-from models.sql import one
 from models.statements import Statement, run, run_many
 
 OPENED = "opened"
@@ -106,16 +105,6 @@ def record_failure(connection: psycopg.Connection, delivery: Delivery, reason: s
     """Schedules the next attempt, or gives the delivery up."""
     wait = min(FIRST_WAIT * 2 ** min(delivery.attempts - 1, 16), LONGEST_WAIT)
     run(connection, _FAILED, {"this": delivery.event_id, "reason": reason[:_MAX_ERROR_LENGTH], "wait": wait})
-
-
-def count_deliveries(connection: psycopg.Connection) -> dict[str, int]:
-    """Deliveries by state: `waiting` for the first attempt, `failing` after one or more, `given_up` within KEEP."""
-    cursor = connection.cursor(row_factory=dict_row).execute(
-        f"""select count(*) filter (where attempts = 0) as waiting, count(*) filter (where attempts > 0) as failing,
-                   (select count(*) from alert_deliveries where gave_up_at is not null) as given_up
-            from alert_deliveries as d where {_PENDING.format("d")}"""
-    )
-    return one(cursor)
 
 
 def delete_old_deliveries(connection: psycopg.Connection) -> int:

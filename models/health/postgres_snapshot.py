@@ -10,8 +10,7 @@ from typing import TypeVar
 import psycopg
 from psycopg.rows import dict_row, scalar_row
 
-from models.alerts.alert import count_alerts
-from models.alerts.deliveries import count_deliveries
+from models.alerts.figures import count_alerts, count_deliveries
 from models.analytics.rollups.watermark import RollupState, get_state
 from models.database import BoundedConnection, bounded
 from models.sql import one

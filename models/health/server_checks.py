@@ -6,7 +6,7 @@ from models.health.checks import NO_POSTGRES, NO_REDIS, NO_SCHEMA, Check, Verdic
 from models.health.postgres_snapshot import DURABLE_SETTINGS, PostgresSnapshot
 from models.health.redis_snapshot import RedisSnapshot
 from models.health.snapshot import Snapshot
-from models.schema.revisions import known_revisions
+from models.revisions import known_revisions
 from models.stream.appender import MEMORY_SHARE
 
 # Less free memory than this share is a warning; at MEMORY_SHARE used requests get 503.

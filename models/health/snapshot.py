@@ -19,7 +19,7 @@ from models.observability.thread_ages import ThreadAge, list_own_ages
 from models.redis_client import open_redis
 from models.resources import Resources
 from models.settings import Settings
-from models.storage.divergence import list_diverged_shards
+from models.storage.positions import list_diverged_shards
 from models.stream.telemetry import TelemetryStream
 
 # For a connection, and for each answer.

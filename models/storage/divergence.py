@@ -12,17 +12,9 @@ import structlog
 from models.observability.metrics import STREAM_DIVERGENCES
 from models.resources import Resources
 from models.storage.batch import Batch
-from models.storage.positions import (
-    Position,
-    ShardPosition,
-    adopt_entry,
-    list_positions,
-    note_divergence,
-    stored_entries,
-)
+from models.storage.positions import Position, adopt_entry, note_divergence, stored_entries
 from models.storage.writer import NOTHING, Stored, store_batch
-from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
-from models.stream.telemetry import TelemetryStream
+from models.stream.entry_ids import NO_ENTRY, EntryId
 
 log = structlog.get_logger()
 
@@ -75,26 +67,3 @@ def _adopt_page(
         return NOTHING
     stream.trim(shard, position.entry_id, replaces=stored_id)
     return None
-
-
-def list_diverged_shards(connection: psycopg.Connection, stream: TelemetryStream) -> list[int]:
-    """The shards whose stream does not match the stored position now.
-
-    A shard that moves during the check is being drained, and so reconciled: it is not listed.
-    """
-    stored_ids = {shard: stream.stored_id(shard) for shard in list_positions(connection)}
-    return [
-        shard
-        for shard, position in list_positions(connection).items()
-        if (stored_id := stored_ids.get(shard)) is not None
-        and not _match(stream, position, str(stored_id))
-        and stream.stored_id(shard) == stored_id
-    ]
-
-
-def _match(stream: TelemetryStream, position: ShardPosition, stored_id: str) -> bool:
-    """Whether this stored id is the position, or the one before a trim that is still to come."""
-    if stored_id == position.entry_id:
-        return True
-    entry_id = parse_entry_id(position.entry_id)
-    return stored_id == position.previous_entry_id and stream.contains(position.shard, entry_id)

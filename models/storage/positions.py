@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import args_row, class_row
 
 from models.stream.entry_ids import EntryId, parse_entry_id
+from models.stream.telemetry import TelemetryStream
 
 # After a failure that a retry would not cure, a shard rests for this long.
 REST_SECONDS = 5
@@ -137,3 +138,26 @@ def delete_batches(connection: psycopg.Connection, shard: int, before: datetime)
     return connection.execute(
         "delete from ingest_batches where shard = %s and last_entry < %s", [shard, oldest_kept.number]
     ).rowcount
+
+
+def list_diverged_shards(connection: psycopg.Connection, stream: TelemetryStream) -> list[int]:
+    """The shards whose stream does not match the stored position now.
+
+    A shard that moves during the check is being drained, and so reconciled: it is not listed.
+    """
+    stored_ids = {shard: stream.stored_id(shard) for shard in list_positions(connection)}
+    return [
+        shard
+        for shard, position in list_positions(connection).items()
+        if (stored_id := stored_ids.get(shard)) is not None
+        and not _match(stream, position, str(stored_id))
+        and stream.stored_id(shard) == stored_id
+    ]
+
+
+def _match(stream: TelemetryStream, position: ShardPosition, stored_id: str) -> bool:
+    """Whether this stored id is the position, or the one before a trim that is still to come."""
+    if stored_id == position.entry_id:
+        return True
+    entry_id = parse_entry_id(position.entry_id)
+    return stored_id == position.previous_entry_id and stream.contains(position.shard, entry_id)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from models.alerts import deliveries
+from models.alerts.figures import count_deliveries
 from models.resources import Resources
 from workers import webhooks
 
@@ -19,7 +20,7 @@ def test_after_a_failure_the_task_ends_and_a_later_one_sends_again(heat, receive
     receiver.statuses = [status, 200]
     webhooks.deliver()
     assert len(receiver.requests) == 1  # the other delivery waits too
-    assert deliveries.count_deliveries(database) == {"waiting": 1, "failing": 1, "given_up": 0}
+    assert count_deliveries(database) == {"waiting": 1, "failing": 1, "given_up": 0}
     last_error, wait = database.execute(
         "select last_error, extract(epoch from next_attempt_at - now()) from alert_deliveries where attempts = 1"
     ).fetchone()
@@ -30,7 +31,7 @@ def test_after_a_failure_the_task_ends_and_a_later_one_sends_again(heat, receive
     ids = [event["eventId"] for event in receiver.events]
     assert len(ids) == 3  # the first event twice, under one id
     assert len(set(ids)) == 2
-    assert deliveries.count_deliveries(database) == {"waiting": 0, "failing": 0, "given_up": 0}
+    assert count_deliveries(database) == {"waiting": 0, "failing": 0, "given_up": 0}
 
 
 def test_an_unreachable_receiver_gets_its_events_later(
@@ -100,7 +101,7 @@ def test_waits_double_up_to_an_hour_and_end_after_a_week(heat, receiver, databas
     database.execute("update alert_deliveries set created_at = now() - interval '8 days' where event = 'opened'")
     make_due()
     webhooks.deliver()
-    assert deliveries.count_deliveries(database)["given_up"] == 1
+    assert count_deliveries(database)["given_up"] == 1
     receiver.statuses = [200]
     make_due()
     webhooks.deliver()
@@ -118,4 +119,4 @@ def test_an_alert_and_its_delivery_are_stored_together_or_not_at_all(heat, datab
 
 def test_without_a_url_no_delivery_is_stored(heat, database, receiver):
     heat("V1", 70, alert_webhook_url="")
-    assert deliveries.count_deliveries(database) == {"waiting": 0, "failing": 0, "given_up": 0}
+    assert count_deliveries(database) == {"waiting": 0, "failing": 0, "given_up": 0}

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from models.alerts import deliveries
+from models.alerts.figures import count_deliveries
 from models.settings import SettingsError, load_settings
 from tests import ROOT
 from tests.alerts.receiver import SECRET
@@ -26,7 +26,7 @@ def test_opened_and_resolved_are_each_sent_once(heat, receiver, database):
     ids = [headers["X-Event-Id"] for headers, _ in receiver.requests]
     assert ids == [event["eventId"] for event in receiver.events]
     assert len(set(ids)) == 2
-    assert deliveries.count_deliveries(database) == {"waiting": 0, "failing": 0, "given_up": 0}
+    assert count_deliveries(database) == {"waiting": 0, "failing": 0, "given_up": 0}
 
 
 def test_an_event_holds_the_alert_as_the_api_answers_it(heat, receiver, client):

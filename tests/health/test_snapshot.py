@@ -5,7 +5,7 @@ import sys
 
 from alembic.script import ScriptDirectory
 
-from models.schema.revisions import known_revisions
+from models.revisions import known_revisions
 from tests import ROOT
 
 

@@ -13,11 +13,12 @@ from msgspec import Meta, field
 from models.access.keys import ADMIN, READ
 from models.analytics.money import tariffs
 from models.analytics.money.tariffs import DAYS
+from models.readings import DEVICE_ID
 from webapp.analytics.quantities import one_of
 from webapp.analytics.zones import IsZone
 from webapp.http.answers import JsonObject, Page
 from webapp.http.errors import ApiError
-from webapp.http.fields import DEVICE_ID, Number, PageSchema
+from webapp.http.fields import Number, PageSchema
 from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database

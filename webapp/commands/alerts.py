@@ -3,8 +3,7 @@
 import click
 
 from loadtool.terminal import print_table
-from models.alerts.alert import KINDS, OPEN, RESOLVED, STATES, acknowledge_alert, list_alerts
-from webapp.alerts import MAX_NOTE_LENGTH
+from models.alerts.alert import KINDS, MAX_NOTE_LENGTH, OPEN, RESOLVED, STATES, acknowledge_alert, list_alerts
 from webapp.commands.database import database
 
 

@@ -1,8 +1,9 @@
 """`energy doctor`: checks everything that the engine's guarantees depend on."""
 
+import os
+
 import click
 import msgspec
-from flask.helpers import get_debug_flag
 from rich.text import Text
 
 from loadtool.terminal import console, new_table
@@ -28,7 +29,7 @@ def doctor(strict: bool, as_json: bool) -> None:
       energy doctor --json | jq '.findings[] | select(.verdict == "wrong")'
     """
     settings = settings_or_exit()
-    findings = examine(take_detailed_snapshot(settings), debug=get_debug_flag())
+    findings = examine(take_detailed_snapshot(settings), debug=_flask_debugs())
     is_good = is_healthy(findings, strict=strict)
     if as_json:
         shown = {"healthy": is_good, "findings": [finding.to_json() for finding in findings]}
@@ -50,3 +51,8 @@ def _print(findings: list[Finding]) -> None:
     console().print(table)
     counted = {verdict: sum(finding.check.verdict is verdict for finding in findings) for verdict in Verdict}
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count))
+
+
+def _flask_debugs() -> bool:
+    """As `flask.helpers.get_debug_flag`, without the import of Flask."""
+    return os.environ.get("FLASK_DEBUG", "").lower() not in ("", "0", "false", "no")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from webapp.http.fields import DEVICE_ID, DEVICE_ID_RULE
+from models.readings import DEVICE_ID, DEVICE_ID_RULE
 
 MAX_DAYS = 36_500
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

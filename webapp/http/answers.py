@@ -11,7 +11,7 @@ import msgspec
 from flask import Response
 from msgspec import Meta, Struct, field
 
-from webapp.http.fields import DEVICE_ID
+from models.readings import DEVICE_ID
 
 T = TypeVar("T", float, float | None)
 

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import msgspec
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
 
+from models.readings import DEVICE_ID, DEVICE_ID_RULE
 from webapp.http.clock import request_time
 
-DEVICE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}\Z")
-DEVICE_ID_RULE = "Must be 1–64 characters of A–Z a–z 0–9 . _ : -"
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 DEFAULT_WINDOW = timedelta(hours=24)
 _IN_A_QUERY = (

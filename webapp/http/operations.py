@@ -41,10 +41,10 @@ from flask import Response, current_app, request
 from marshmallow import Schema, ValidationError
 from werkzeug.wrappers import Response as AnyResponse
 
+from models.readings import DEVICE_ID_RULE
 from webapp.http.answers import camel_case, json_response
 from webapp.http.bodies import read_json
 from webapp.http.errors import not_found
-from webapp.http.fields import DEVICE_ID_RULE
 
 PUBLIC: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from marshmallow import ValidationError
 
-from webapp.http.fields import DEVICE_ID
+from models.readings import DEVICE_ID
 
 T = TypeVar("T")
 

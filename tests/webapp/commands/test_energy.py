@@ -29,6 +29,25 @@ def test_help_lists_every_command_without_importing_any():
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "unneeded"),
+    [
+        ("status", {"flask", "sqlalchemy", "celery", "alembic", "marshmallow"}),
+        ("doctor", {"flask", "sqlalchemy", "celery", "alembic", "marshmallow"}),
+        ("keys", {"flask", "celery", "alembic"}),
+        ("alerts", {"flask", "celery", "alembic"}),
+        ("dead-letters", {"flask", "celery", "alembic"}),
+    ],
+)
+def test_a_command_for_an_incident_imports_nothing_slow_that_it_does_not_need(name, unneeded):
+    program = f"""if True:
+        import sys
+        from webapp.commands import COMMANDS
+        __import__(COMMANDS[{name!r}].module)
+        assert not {unneeded!r} & set(sys.modules), {unneeded!r} & set(sys.modules)"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_has_the_first_line_of_each_commands_help(name):
     command = energy.get_command(click.Context(energy), name)

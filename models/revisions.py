@@ -6,7 +6,7 @@ Read from the names of the migrations, so that no web process has to import alem
 from functools import cache
 from pathlib import Path
 
-_VERSIONS = Path(__file__).parents[2] / "migrations/versions"
+_VERSIONS = Path(__file__).parents[1] / "migrations/versions"
 
 
 @cache
