@@ -1,7 +1,7 @@
 """A stream that was flushed or restored is repaired: nothing is skipped, and nothing is stored twice."""
 
 from models.readings import Entry, encode_entry, to_microseconds
-from models.storage.divergence import list_diverged_shards
+from models.storage.positions import list_diverged_shards
 from models.stream.entry_ids import EntryId
 from tests.factories import ago, meter
 from tests.promises.meters import post_meters, stored_meters
