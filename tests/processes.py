@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def wait_until(holds: Callable[[], object], what: str, seconds: float = 30) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up_at, f"did not happen in {seconds} s: {what}"
+        time.sleep(0.05)
+
+
 def wait_until_live(port: int) -> None:
     for _ in range(200):
         try:
@@ -38,6 +46,22 @@ def wait_until_live(port: int) -> None:
         except urllib3.exceptions.HTTPError:
             time.sleep(0.05)
     raise AssertionError("granian did not come up")
+
+
+@contextmanager
+def serving() -> Iterator[int]:
+    """A granian with one worker, as `make up` runs it; yields its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--blocking-threads", "8", "--workers-kill-timeout", "5", "webapp:create_app"],
+        cwd=ROOT,
+        env=os.environ,
+    )
+    wait_until_live(port)
+    yield port
+    process.terminate()
+    assert process.wait(15) == 0
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from http.client import HTTPException
@@ -25,6 +24,7 @@ from tests.deploy.compose_file import (
     seconds,
 )
 from tests.factories import meter
+from tests.processes import wait_until
 
 
 @pytest.fixture
@@ -66,15 +66,18 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
         for name in ("web", "worker", "beat"):
             stack.enter_context(host.running(name))
         url = f"http://127.0.0.1:{port}"
-        _until(lambda: _get(f"{url}/health/ready")[0] == 200)
+        wait_until(lambda: _get(f"{url}/health/ready")[0] == 200, "ready")
         assert _get(f"{url}/v1/telemetry", meter("M-compose"))[0] == 401
         key = host.output_of("energy", "keys", "create", "--name", "device", "--scope", "ingest")
-        _until(lambda: _get(f"{url}/v1/telemetry", meter("M-compose"), key)[0] == 202)
+        wait_until(lambda: _get(f"{url}/v1/telemetry", meter("M-compose"), key)[0] == 202, "the key is taken")
         status, receipt = _get(f"{url}/v1/telemetry", meter("M-compose"), key)
         assert status == 202
-        _until(lambda: _get(f"{url}/v1/telemetry/receipts/{receipt['receipt']}", key=key)[1].get("state") == "stored")
+        wait_until(
+            lambda: _get(f"{url}/v1/telemetry/receipts/{receipt['receipt']}", key=key)[1].get("state") == "stored",
+            "stored",
+        )
         assert _stored(empty_servers[0], "M-compose") == 2
-        _until(lambda: any((tmp_path / "run/run/beat").iterdir()))
+        wait_until(lambda: any((tmp_path / "run/run/beat").iterdir()), "the schedule of beat")
         for name in ("web", "worker", "beat"):
             assert host.healthy(name), name
         assert list((tmp_path / "run/run/metrics").iterdir())
@@ -155,13 +158,6 @@ def _get(url: str, body: dict | None = None, key: str = "") -> tuple[int, dict]:
         return error.code, json.load(error)
     except (OSError, HTTPException):
         return 0, {}
-
-
-def _until(true, seconds: float = 15) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up_at, "did not happen in time"
-        time.sleep(0.1)
 
 
 def _stored(database_url: str, device: str) -> int:

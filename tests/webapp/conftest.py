@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -8,8 +5,7 @@ import pytest
 
 from models.analytics.money.tariffs import Tariff, set_tariff
 from models.analytics.sessions import start_session
-from tests import ROOT
-from tests.processes import free_port, wait_until_live
+from tests.processes import serving
 from tests.webapp.documents import documented_path, resolve, validator
 
 _HEADERS = {"X-Request-ID", "Retry-After", "Idempotent-Replay", "Content-Disposition", "Location", "Allow"}
@@ -18,18 +14,8 @@ _HEADERS |= {"WWW-Authenticate", "RateLimit-Limit", "RateLimit-Remaining", "Rate
 
 @pytest.fixture(scope="module")
 def port(servers):
-    """A granian with one worker, as `make up` runs it."""
-    port = free_port()
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, "--blocking-threads", "8", "--workers-kill-timeout", "5", "webapp:create_app"],
-        cwd=ROOT,
-        env=os.environ,
-    )
-    wait_until_live(port)
-    yield port
-    process.terminate()
-    assert process.wait(15) == 0
+    with serving() as port:
+        yield port
 
 
 @pytest.fixture
