@@ -20,18 +20,24 @@ def alerts() -> None:
 @click.option("--kind", type=click.Choice(KINDS))
 @click.option("--device", "device_id", help="Only those of this device.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, the newest first.")
-def list_(state: str, kind: str | None, device_id: str | None, limit: int) -> None:
+@click.option("--ids", "only_ids", is_flag=True, help="Print the ids alone, for `energy alerts acknowledge`.")
+def list_(state: str, kind: str | None, device_id: str | None, limit: int, only_ids: bool) -> None:
     """List alerts, the newest first.
 
     \b
     Examples:
       energy alerts list
       energy alerts list --state all --kind efficiency --limit 200
+      energy alerts list --kind silent --ids | xargs energy alerts acknowledge --note 'The depot has no power'
     """
     with database() as (connection, _):
         found = list_alerts(
             connection, limit=limit, state=None if state == "all" else state, kind=kind, device_id=device_id
         )
+    if only_ids:
+        for alert in found:
+            click.echo(alert.id)
+        return
     if not found:
         click.echo("No alerts match.")
         return
