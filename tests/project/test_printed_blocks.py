@@ -21,7 +21,7 @@ NOT_PASTED = {
     "make up ": "this is the stack beside which the blocks are pasted; `make test` is this suite",
     "make lint ": "the first step of .ci/run, which goes on with `make test`",
     "make bench ": "takes 25 minutes; tests/project/test_bench.py runs parts of it",
-    "docker compose ": "needs a container engine; tests/deployment run the commands of the compose file",
+    "docker compose ": "needs a container engine; tests/deploy run the commands of the compose file",
     "GRAFANA_PASSWORD": "needs a container engine",
 }
 
