@@ -52,6 +52,18 @@ set_deficit(KEYS[1], now, deficit)
 return {{1, as_text(deficit)}}
 """
 
+# The deficit after a charge that is taken even from an allowance that is used up.
+CHARGE = f"""
+{ALLOWANCE_LUA}
+local now = clock_ms()
+local deficit = get_deficit(KEYS[1], now) + tonumber(ARGV[1])
+set_deficit(KEYS[1], now, deficit)
+return as_text(deficit)
+"""
+
+# A process refuses an owner whose allowance it has seen used up without asking Redis, but not for longer than this.
+RECHECK_SECONDS = 2.0
+
 # The read side waits this long for its limits; after a failure it does not ask Redis for a while.
 REDIS_WAIT_SECONDS = 0.25
 PAUSE_SECONDS = 2.0
@@ -103,6 +115,13 @@ class Allowance:
         """Whole seconds, at least 1, until one unit is left."""
         return max(1, math.ceil((self.deficit_ms - self.limit.max_deficit_ms) / 1000))
 
+    @property
+    def is_used_up(self) -> bool:
+        return self.deficit_ms > self.limit.max_deficit_ms
+
+    def after(self, seconds: float) -> "Allowance":
+        return Allowance(self.limit, max(0.0, self.deficit_ms - seconds * 1000))
+
 
 class LimitReached(Exception):
     """The key's allowance is used up. Nothing was taken."""
@@ -110,6 +129,29 @@ class LimitReached(Exception):
     def __init__(self, allowance: Allowance):
         super().__init__(f"the allowance of {allowance.limit.burst} is used up")
         self.allowance = allowance
+
+
+class UsedUpAllowances:
+    """The allowances that this process has seen used up: their owners are refused before their bodies are read."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[float, Allowance]] = {}
+
+    def note(self, owner: str, allowance: Allowance | None) -> None:
+        """`allowance`: its state now; None: unknown."""
+        if allowance and allowance.is_used_up:
+            self._seen[owner] = time.monotonic(), allowance
+        else:
+            self._seen.pop(owner, None)
+
+    def find(self, owner: str) -> Allowance | None:
+        """The allowance by now, if it is used up for certain."""
+        if owner not in self._seen:
+            return None
+        seen_at, allowance = self._seen[owner]
+        seconds = time.monotonic() - seen_at
+        now = allowance.after(seconds)
+        return now if now.is_used_up and seconds < RECHECK_SECONDS else None
 
 
 class RequestLimits:

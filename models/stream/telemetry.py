@@ -10,12 +10,13 @@ from zlib import crc32
 
 import redis
 
+from models.access.limits import CHARGE, Allowance, Charge
 from models.redis_client import open_redis
 from models.settings import MAX_SHARDS, Settings
 from models.stream.admission import Appended, Conditions
 from models.stream.appender import Append, Appender
 from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
-from models.stream.keys import FIELD, former_stored_key, stream_key
+from models.stream.keys import FIELD, allowance_key, former_stored_key, stream_key, token_key
 
 
 class StreamEntry(NamedTuple):
@@ -65,6 +66,7 @@ class TelemetryStream:
         self.shards = settings.stream_shards
         self._appender = Appender(settings)
         self._redis = open_redis(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
+        self._charge_script = self._redis.register_script(CHARGE)
         self._trim_script = self._redis.register_script(_TRIM)
         self._stored_id_script = self._redis.register_script(f"{_GET_STORED_ID} return (get_stored_id())")
 
@@ -85,6 +87,25 @@ class TelemetryStream:
         """
         shard = None if owner is None else self.shard_of(owner)
         return self._appender.append(Append(payload, shard, conditions))
+
+    def charge(self, charge: Charge) -> Allowance | None:
+        """Takes the readings of a refused request, even from an allowance that is used up; returns what is left.
+
+        Fails open: None if Redis is unavailable.
+        """
+        cost = charge.limit.cost_ms(charge.readings)
+        try:
+            deficit: Any = self._charge_script(
+                keys=[allowance_key(self.shard_of(charge.owner), charge.owner)], args=[cost]
+            )
+        except redis.RedisError:
+            return None
+        return Allowance(charge.limit, float(deficit))
+
+    def is_repeat(self, owner: str, token: str, fingerprint: str) -> bool:
+        """Whether a request of this fingerprint was appended under this token. Raises redis.RedisError."""
+        kept: Any = self._redis.get(token_key(self.shard_of(owner), token))
+        return kept is not None and kept.split(b" ", 2)[1] == fingerprint.encode()
 
     def shard_of(self, owner: str) -> int:
         return crc32(owner.encode()) % self.shards

@@ -1,5 +1,6 @@
 """Limits of readings and of requests: exact, whatever the number and the timing of the requests."""
 
+import json
 import threading
 from datetime import timedelta
 
@@ -54,11 +55,61 @@ def test_a_batch_above_the_burst_overdraws_a_full_allowance_and_delays_the_next(
     assert 400 < int(refused.headers["Retry-After"]) <= 491
 
 
-def test_refused_readings_are_not_counted(client, new_key):
+def test_refused_readings_are_counted(client, new_key):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=10)
-    assert rate_limit_headers(post_with_key(client, text, [meter(), {}, {}]))[1] == "9"
-    assert post_with_key(client, text, [{}] * 50).status_code == 422
-    assert rate_limit_headers(post_with_key(client, text, meter()))[1] == "8"
+    assert rate_limit_headers(post_with_key(client, text, [meter(), {}, {}]))[1] == "7"
+    assert post_with_key(client, text, [{}] * 3).status_code == 422
+    assert rate_limit_headers(post_with_key(client, text, meter()))[1] == "3"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "readings"),
+    [
+        (b"{}", 422, 1),
+        (b"[]", 422, 1),
+        (b"not JSON", 400, 1),
+        (b"[" * 2000, 400, 21),
+        (b"[" + b"0," * 20_000 + b"0]", 413, 100),
+        (b"x" * 9_000_000, 413, 100),
+        (json.dumps([{}] * 9_000).encode(), 422, 100),
+    ],
+    ids=["one bad", "empty", "malformed", "nested", "too many", "too large", "all bad"],
+)
+def test_a_refused_request_is_charged_at_most_a_full_allowance(client, new_key, body, status, readings):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=100)
+    assert client.post("/v1/telemetry", data=body, headers=bearer(text)).status_code == status
+    answer = post_with_key(client, text)
+    if readings == 100:
+        assert answer.status_code == 429
+        assert 900 < int(answer.headers["Retry-After"]) <= 1000, "one reading is left after 1,000 seconds"
+    else:
+        assert rate_limit_headers(answer)[:2] == ("100", str(100 - readings - 1))
+
+
+def test_a_token_that_is_used_for_another_request_is_charged(client, new_key):
+    text, named = new_key("ingest", readings_per_second=SLOW, readings_burst=10), {"Idempotency-Key": "one"}
+    assert post_with_key(client, text, meter("M1"), headers=named).status_code == 202
+    assert post_with_key(client, text, readings(4), headers=named).status_code == 422
+    assert rate_limit_headers(post_with_key(client, text))[1] == "4"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "one"}, {"Idempotency-Key": "two"}])
+def test_a_used_up_allowance_refuses_before_the_body_is_decoded(client, new_key, monkeypatch, headers):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
+    assert post_with_key(client, text, meter(), headers={"Idempotency-Key": "one"}).status_code == 202
+    monkeypatch.setattr("webapp.ingest.views.decode", lambda *_, **__: 1 / 0)
+    refused = post_with_key(client, text, readings(3), headers=headers)
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 900
+
+
+def test_a_process_looks_at_a_used_up_allowance_again(client, new_key, broker, monkeypatch):
+    text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
+    assert [post_with_key(client, text).status_code for _ in range(2)] == [202, 429]
+    broker.delete(*broker.keys("telemetry:*:allowance:*"))
+    assert post_with_key(client, text).status_code == 429
+    monkeypatch.setattr("models.access.limits.RECHECK_SECONDS", 0)
+    assert post_with_key(client, text).status_code == 202
 
 
 def test_a_replay_costs_nothing_and_is_answered_with_the_allowance_used_up(client, new_key):
@@ -71,11 +122,12 @@ def test_a_replay_costs_nothing_and_is_answered_with_the_allowance_used_up(clien
     assert rate_limit_headers(again)[:2] == ("2", "0")
 
 
-def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new_key, broker):
+def test_a_refused_request_can_be_repeated_under_its_idempotency_key(client, new_key, broker, monkeypatch):
     text = new_key("ingest", readings_per_second=SLOW, readings_burst=1)
     post_with_key(client, text, meter())
     named = {"Idempotency-Key": "later"}
     assert post_with_key(client, text, meter(), headers=named).status_code == 429
+    monkeypatch.setattr("models.access.limits.RECHECK_SECONDS", 0)
     broker.delete(*broker.keys("telemetry:*:allowance:*"))
     answer = post_with_key(client, text, meter(), headers=named)
     assert answer.status_code == 202

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from models.access.keys import Key
-from models.access.limits import Allowance, Charge
+from models.access.limits import Allowance, Charge, Limit
 from models.readings import Entry, encode_entry
 from models.resources import Resources
 from models.settings import DIRECT_SHARD
@@ -24,7 +24,11 @@ class Idempotency:
 
     key: str  # as the sender named the request
     fingerprint: str  # of the request; one with the same key and another fingerprint is refused
-    answer: bytes  # kept with the entry
+    answer: bytes = b""  # kept with the entry
+
+    def token(self, sender: Key | None) -> str:
+        """With the sender's name: no sender gets the answer of another one by guessing its idempotency key."""
+        return f"key:{sender.owner if sender else ''}:{self.key}"
 
 
 class Accepted(NamedTuple):
@@ -34,17 +38,25 @@ class Accepted(NamedTuple):
 
 
 def accept(
-    resources: Resources, entry: Entry, sender: Key | None = None, idempotency: Idempotency | None = None
+    resources: Resources,
+    entry: Entry,
+    sender: Key | None = None,
+    idempotency: Idempotency | None = None,
+    *,
+    rejected: int = 0,
 ) -> Accepted:
     """Appends the entry to the stream; returns once Redis has it on disk.
 
     If Redis is unavailable, an entry without idempotency is stored directly in Postgres, with INGEST_FALLBACK=direct.
+    `rejected`: readings of the request that are not in the entry; the sender's allowance pays for them too.
     Raises BacklogFull, LimitReached, StreamUnreachable or TokenReused (nothing was accepted), or OutcomeUnknown. If
     the process ends here, the readings were accepted once or not at all.
     """
     payload = encode_entry(entry)
     meters, vehicles = len(entry.meters), len(entry.vehicles)
-    charge = Charge(sender.owner, sender.readings, meters + vehicles) if sender and sender.readings else None
+    charge = None
+    if sender and (limit := sender.readings):
+        charge = Charge(sender.owner, limit, meters + vehicles + cost_of_rejected(limit, rejected))
     # A repeat must reach the shard that knows its key; a charge, the shard with the allowance.
     owner = charge.owner if charge else idempotency.key if idempotency else None
     try:
@@ -64,14 +76,18 @@ def accept(
     return Accepted(receipt(appended.shard, appended.entry_id), appended.allowance, first_answer)
 
 
+def cost_of_rejected(limit: Limit, readings: int) -> int:
+    """At most a full allowance, so that a device with a fault is not refused for hours."""
+    return min(readings, limit.burst)
+
+
 def _conditions(
     resources: Resources, sender: Key | None, charge: Charge | None, idempotency: Idempotency | None
 ) -> Conditions | None:
     if idempotency is None:
         return Conditions(charge=charge) if charge else None
     return Conditions(
-        # With the sender's name: no sender gets the answer of another one by guessing its idempotency key.
-        token=f"key:{sender.owner if sender else ''}:{idempotency.key}",
+        token=idempotency.token(sender),
         token_ttl_seconds=resources.settings.idempotency_ttl_seconds,
         fingerprint=idempotency.fingerprint,
         answer=idempotency.answer,

@@ -4,6 +4,7 @@ An accepted reading reaches history, or the dead letters with a reason. If the p
 readings were accepted once or not at all; a repeat with the same Idempotency-Key is answered either way.
 """
 
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -13,17 +14,17 @@ from flask import Blueprint, Response, g, request
 from msgspec import UNSET
 
 from models.access.keys import INGEST, READ
-from models.readings import METER, VEHICLE, Entry, Kind
+from models.readings import METER, VEHICLE, Kind
 from models.storage.receipts import get_entry_state
 from models.stream.entry_ids import parse_receipt
 from webapp.http.answers import json_response
 from webapp.http.auth import OTHER_DEVICES, binding
 from webapp.http.bodies import Malformed, is_ndjson, read_body
 from webapp.http.errors import ApiError, not_found
-from webapp.http.limits import note_allowance
 from webapp.http.operations import operation
 from webapp.http.resources import current_resources, database
-from webapp.ingest.acceptance import Idempotency, accept
+from webapp.ingest.acceptance import Idempotency
+from webapp.ingest.allowances import accept_within_allowance, charging_refusals, create_allowances, require_allowance
 from webapp.ingest.answers import Accepted, Receipt, ReceiptState
 from webapp.ingest.counters import count_rejected
 from webapp.ingest.declarations import declare
@@ -31,6 +32,7 @@ from webapp.ingest.decoding import DecoderBusy, decode
 from webapp.ingest.fast_decoding import Bounds, Decoded, TooManyReadings
 
 bp = Blueprint("ingest", __name__)
+bp.record_once(create_allowances)
 
 MAX_IDEMPOTENCY_KEY = 128  # characters
 # In a request's environment: the readings that the fast door decoded, and the error with which they were refused.
@@ -58,14 +60,21 @@ PATHS = (
 
 def ingest(path: Path, *, atomic: bool) -> Response:
     _raise_refusal_of_fast_door()
-    key, ndjson = _idempotency_key(), is_ndjson(request)
-    body = _read_body(ndjson, needs_length=bool(key) or atomic)
-    decoded = g.decoded = _decode(body, path.kind, ndjson)
-    _refuse_without_good_readings(decoded, atomic)
-    answer = _answer(decoded)
-    idempotency = _idempotency(key, body, path, atomic, ndjson, answer) if key else None
-    accepted = accept(current_resources(), Entry(decoded.meters, decoded.vehicles, g.request_id), g.key, idempotency)
-    note_allowance(accepted.allowance)
+    with charging_refusals():
+        key, ndjson = _idempotency_key(), is_ndjson(request)
+        if key is None:
+            require_allowance()
+        body = _read_body(ndjson, needs_length=bool(key) or atomic)
+        idempotency = _idempotency(key, body, path, atomic, ndjson) if key else None
+        if idempotency:
+            require_allowance(idempotency)
+        decoded = g.decoded = _decode(body, path.kind, ndjson)
+        _refuse_without_good_readings(decoded, atomic)
+        answer = _answer(decoded)
+        if idempotency:
+            kept = msgspec.json.encode({"status": path.status, "answer": answer})
+            idempotency = replace(idempotency, answer=kept)
+        accepted = accept_within_allowance(decoded, idempotency)
     if accepted.first_answer is not None:
         g.replayed = True
         first = msgspec.json.decode(accepted.first_answer)
@@ -166,8 +175,7 @@ def _answer(decoded: Decoded) -> dict[str, Any]:
     }
 
 
-def _idempotency(key: str, body: bytes, path: Path, atomic: bool, ndjson: bool, answer: dict) -> Idempotency:
+def _idempotency(key: str, body: bytes, path: Path, atomic: bool, ndjson: bool) -> Idempotency:
     fingerprint = blake2b(body, digest_size=16, person=b"ingest")
     fingerprint.update(f"{path.kind and path.kind.name} {path.status} {atomic} {ndjson}".encode())
-    first = msgspec.json.encode({"status": path.status, "answer": answer})
-    return Idempotency(key, fingerprint.hexdigest(), first)
+    return Idempotency(key, fingerprint.hexdigest())
