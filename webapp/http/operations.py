@@ -16,7 +16,7 @@
 - The arguments from the path are described by their annotations. A value that does not fit is answered 404, or 422 to
   a PUT.
 - `query` and `body` are marshmallow schemas. What they load is passed to the view as `query` and `body`; what they
-  refuse is answered 422.
+  refuse is answered 422, as is a query parameter that the operation does not have.
 - A view returns a JsonObject (webapp/http/answers.py); or one with a status; or None, which is 204; or a Response, for
   what is not JSON. The JSON of its return annotation is documented for each status below 300.
 - `answers` describes statuses, in words or with an Answer. Left out, it is 200 with the docstring of the type returned.
@@ -45,6 +45,7 @@ from models.readings import DEVICE_ID_RULE
 from webapp.http.answers import camel_case, json_response
 from webapp.http.bodies import read_json
 from webapp.http.errors import not_found
+from webapp.http.names import closest, list_unknown
 
 PUBLIC: tuple[str, ...] = ()
 
@@ -102,25 +103,37 @@ class Operation:
         self.path = {name: kind for name, kind in hints.items() if name not in ("query", "body")}
         self.description = self.description or inspect.cleandoc(self.view.__doc__ or "")
         self._query = self.query() if self.query else None
+        self._parameters = [each.data_key or name for name, each in self._query.fields.items()] if self._query else []
         self._body = self.body.schema() if self.body else None
 
     @property
     def shared_errors(self) -> set[int]:
         """The statuses of the errors that webapp/openapi/shared.py describes."""
-        found = {500, *self.errors}
+        found = {422, 500, *self.errors}
         found |= {401, 403, 429, 503} if self.scopes else set()
-        found |= {422} if self.query else set()
-        found |= {400, 413, 415, 422} if self.body else set()
+        found |= {400, 413, 415} if self.body else set()
         return found
 
     def __call__(self, **values: Any) -> AnyResponse:
         arguments = {name: _convert(name, values[name], kind) for name, kind in self.path.items() if name in values}
+        if self.documented:
+            self._refuse_unknown_parameters()
         if self._query:
             arguments["query"] = self._query.load(request.args)
         if self.body and self._body:
             has_body = self.body.required or request.content_length or request.headers.get("Transfer-Encoding")
             arguments["body"] = self._body.load(read_json(request, self.body.max_bytes) if has_body else {})
         return _respond(self.view(**arguments))
+
+    def _refuse_unknown_parameters(self) -> None:
+        if unknown := list_unknown(request.args, self._parameters):
+            raise ValidationError({name: [self._explain_unknown(name)] for name in unknown})
+
+    def _explain_unknown(self, name: str) -> str:
+        if meant := closest(name, self._parameters):
+            return f"Unknown parameter; did you mean `{meant}`?"
+        names = ", ".join(f"`{each}`" for each in self._parameters) or "no parameters"
+        return f"Unknown parameter; this operation has {names}."
 
 
 def operation(

@@ -17,6 +17,7 @@ anything was accepted.
   scopes of which it needs one; `admin` has them all. A key may be bound to devices: then it posts and reads for no
   others.
 - Times are ISO 8601 with a zone; answers give them in UTC.
+- A query parameter that an operation does not have is refused (422).
 - Lists come in pages: pass `next` as `cursor` until it is `null`. A cursor is opaque.
 - A reading sent twice does no harm: history keeps both submissions, analytics count that device and instant once,
   and the submission accepted last is the one that counts.
