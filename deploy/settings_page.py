@@ -17,6 +17,11 @@ counts as not set. This page is made from the code by `make docs`.
 ## The engine
 
 For web, workers, beat and commands ([models/settings.py](../models/settings.py)). Give all of them the same values.
+
+"""
+SECRETS = """\
+A file may hold the value instead, so that no process listing and no `docker inspect` shows it: add `_FILE` to the name,
+as in `DATABASE_PASSWORD_FILE=/run/secrets/postgres_password`. That is for what may hold a secret: {}.
 """
 # Variables that no Settings class reads: prometheus_client and the commands do.
 OTHERS = """\
@@ -37,7 +42,18 @@ The stack on one machine ([devstack/settings.py](../devstack/settings.py)). It p
 
 def page() -> str:
     engine, stack = _items(models.settings.Settings), _items(devstack.settings.Settings)
-    return "\n".join([HEAD, *engine, "", OTHERS, STACK, *stack, ""])
+    secret = [f"`{variable}`" for variable, each in declared(models.settings.Settings).items() if each.has_secret]
+    return "\n".join(
+        [
+            HEAD + fill(SECRETS.format(", ".join(secret)), 120, break_on_hyphens=False) + "\n",
+            *engine,
+            "",
+            OTHERS,
+            STACK,
+            *stack,
+            "",
+        ]
+    )
 
 
 def _items(settings: type[Any]) -> Iterator[str]:

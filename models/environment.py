@@ -5,7 +5,8 @@
         max_batch_readings: int = number(10_000, 1, unit="readings", help="most that one request may hold, else 413")
 
 declares the variable MAX_BATCH_READINGS. The loader, the error of a wrong value and docs/settings.md come from this
-one declaration. A variable that is empty counts as not set.
+one declaration. A variable that is empty counts as not set. Of a setting that may hold a secret, the variable with
+`_FILE` added may name a file that holds the value instead.
 """
 
 import os
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
 from math import inf, isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Setting:
     shown_default: str = ""  # of a default that is derived, for docs/settings.md
     section: str = ""  # the heading that starts here in docs/settings.md
     variable: str = ""  # if it is not the field's name in capitals
-    has_secret: bool = False  # an error does not repeat the value
+    has_secret: bool = False  # an error does not repeat the value, and a file may hold it
 
 
 def _setting(**values: Any) -> Any:
@@ -96,7 +98,7 @@ def read_settings(settings: type[S], environment: Mapping[str, str] = os.environ
     for each in fields(settings):
         setting, variable = each.metadata["setting"], _variable(each)
         try:
-            values[each.name] = _value(setting, environment.get(variable, ""))
+            values[each.name] = _value(setting, _given(variable, setting, environment))
         except ValueError as error:
             errors.append(f"{variable}: {error}")
     if errors:
@@ -106,6 +108,21 @@ def read_settings(settings: type[S], environment: Mapping[str, str] = os.environ
 
 def _variable(declaration: Field) -> str:
     return declaration.metadata["setting"].variable or declaration.name.upper()
+
+
+def _given(variable: str, setting: Setting, environment: Mapping[str, str]) -> str:
+    given, file = environment.get(variable, ""), environment.get(f"{variable}_FILE", "")
+    if not setting.has_secret or not file:
+        return given
+    if given:
+        raise ValueError(f"is set, and {variable}_FILE too; set one of them.")
+    try:
+        text = Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{variable}_FILE: {file} can't be read: {error}.") from None
+    if not text:
+        raise ValueError(f"{variable}_FILE: {file} is empty.")
+    return text
 
 
 def _value(setting: Setting, given: str) -> Any:

@@ -5,7 +5,7 @@ A process with a missing or wrong setting does not start. docs/settings.md is ma
 
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from models.environment import SettingsError, choice, number, read_settings, text, url
 
@@ -35,9 +35,13 @@ def _is_webhook(value: str) -> bool:
 class Settings:
     database_url: str = url(None, "postgresql", "postgres", section="Servers", help=
         "Postgres, which keeps history, live rows and mappings")
+    database_password: str = text("", "a text", has_secret=True, help=
+        "completes `DATABASE_URL`, which then has none; no character needs an escape")
     redis_url: str = url(None, "redis", "rediss", help=
         "Redis with the telemetry stream. It must keep an append-only file (`appendfsync always`) and never evict "
         "(`noeviction`): accepted readings are only as safe as that")
+    redis_password: str = text("", "a text", has_secret=True, help=
+        "completes `REDIS_URL`, and with it the default of `CELERY_BROKER_URL`")
     celery_broker_url: str = url("", "redis", "rediss", shown_default="as `REDIS_URL`", help=
         "the broker of the workers' tasks; it may lose them without harm")
 
@@ -168,4 +172,20 @@ def load_settings() -> Settings:
             "ALERT_WEBHOOK_SECRET: is required with ALERT_WEBHOOK_URL, so that the receiver can verify the sender; "
             "create one with: openssl rand -hex 32"
         )
-    return replace(settings, celery_broker_url=settings.celery_broker_url or settings.redis_url)
+    redis_url = _with_password(settings.redis_url, settings.redis_password, "REDIS")
+    return replace(
+        settings,
+        database_url=_with_password(settings.database_url, settings.database_password, "DATABASE"),
+        redis_url=redis_url,
+        celery_broker_url=settings.celery_broker_url or redis_url,
+    )
+
+
+def _with_password(url: str, password: str, name: str) -> str:
+    if not password:
+        return url
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if ":" in user:
+        raise SettingsError(f"{name}_PASSWORD: {name}_URL has a password too; remove one of them.")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()

@@ -92,6 +92,25 @@ def test_an_error_does_not_repeat_a_password(environment, name):
     assert "s3cret" not in str(error.value)
 
 
+def test_a_password_completes_the_url(environment, tmp_path):
+    (tmp_path / "password").write_text("p@ss/w:rd\n")
+    environment(
+        DATABASE_URL="postgresql://energy@postgres:5432/energy",
+        DATABASE_PASSWORD="a b",
+        REDIS_URL="redis://redis:6379/0",
+        REDIS_PASSWORD_FILE=str(tmp_path / "password"),
+    )
+    settings = load_settings()
+    assert settings.database_url == "postgresql://energy:a%20b@postgres:5432/energy"
+    assert settings.redis_url == settings.celery_broker_url == "redis://:p%40ss%2Fw%3Ard@redis:6379/0"
+
+
+def test_two_passwords_are_refused(environment):
+    environment(REDIS_URL="redis://:one@redis", REDIS_PASSWORD="two")
+    with pytest.raises(SettingsError, match=r"\AREDIS_PASSWORD: REDIS_URL has a password too"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -147,3 +166,26 @@ def test_a_declaration_has_a_range_for_people():
         "a name",
         "`http://…`",
     ]
+
+
+# ── Values in files ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_may_hold_a_value_that_may_be_secret(tmp_path):
+    (tmp_path / "address").write_text("http://a\n")
+    assert read_settings(Example, {"ADDRESS_FILE": str(tmp_path / "address")}).address == "http://a"
+    (tmp_path / "size").write_text("5")
+    assert read_settings(Example, {"ADDRESS": "http://a", "SIZE_FILE": str(tmp_path / "size")}).size == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ADDRESS_FILE": "/absent"}, "ADDRESS: ADDRESS_FILE: /absent can't be read: "),
+        ({"ADDRESS_FILE": "/dev/null"}, "ADDRESS: ADDRESS_FILE: /dev/null is empty."),
+        ({"ADDRESS_FILE": "/dev/null", "ADDRESS": "http://a"}, "ADDRESS: is set, and ADDRESS_FILE too"),
+    ],
+)
+def test_a_file_that_gives_no_value_is_named(given, message):
+    with pytest.raises(SettingsError, match=rf"\A{message}"):
+        read_settings(Example, given)
