@@ -7,13 +7,17 @@ every request and protect nothing.
 import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import psycopg
-from psycopg.rows import class_row
-from sqlalchemy import case, func, insert, select, update
+import structlog
+from msgspec import Meta
+from psycopg.rows import args_row
+from sqlalchemy import Text, case, cast, func, insert, literal_column, select, update
 
 from models.access.bindings import Binding
 from models.access.limits import Limit
@@ -29,6 +33,8 @@ _SECRET_BYTES = 32
 MAX_KEY_CHARACTERS = 128
 # The default burst: a minute's readings, for devices that send once a minute.
 DEFAULT_BURST_SECONDS = 60
+
+log = structlog.get_logger()
 
 
 class KeyNotUsable(Exception):
@@ -53,30 +59,41 @@ class Key:
         return ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+Scope = Annotated[str, Meta(pattern=f"^({'|'.join(SCOPES)})$")]
+Rate = Annotated[float, Meta(gt=0)]  # JSON has no number that is not finite
+
+
+class Rights(msgspec.Struct, frozen=True):
     """The rights of a new key."""
 
     name: str
-    scopes: Sequence[str]
+    scopes: Annotated[Sequence[Scope], Meta(min_length=1)]
     device_ids: Sequence[str] | None = None
-    device_prefix: str | None = None
-    readings_per_second: float | None = None
-    readings_burst: int | None = None
-    requests_per_second: float | None = None
+    device_prefix: Annotated[str, Meta(min_length=1)] | None = None
+    readings_per_second: Rate | None = None
+    readings_burst: Annotated[int, Meta(gt=0)] | None = None
+    requests_per_second: Rate | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredKey(Rights):
+class StoredKey(Rights, frozen=True, kw_only=True):
     """A row of api_keys. `state`: active, replaced, expired or revoked."""
 
     id: str
-    secret_hash: str = field(repr=False)
+    secret_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
     replaced_by: str | None
     state: str
+
+
+class UnreadableKey(NamedTuple):
+    """A row of api_keys that is no key: requests with it are refused. `reason` names the column, not its value."""
+
+    id: str
+    name: str
+    reason: str
+    is_revoked: bool
 
 
 # ── The text of a key ────────────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +133,23 @@ _state = case(
     (_columns.expires_at <= func.now(), "expired"),
     else_="active",
 )
-_stored_keys = select(api_keys, _state.label("state")).order_by(_columns.created_at, _columns.id)
+# As JSON, so that a value of which Python has none, such as an infinite time, is an error of its own row.
+_json = func.to_jsonb(literal_column("api_keys")).op("||")(
+    func.jsonb_build_object(literal_column("'state'"), cast(_state, Text))
+)
+_rows = select(cast(_json, Text), _columns.id, _columns.name, _columns.revoked_at.is_not(None))
+_rows = _rows.order_by(_columns.created_at, _columns.id)
+_decode = msgspec.json.Decoder(StoredKey).decode
+
+
+def _read(json: str, key_id: str, name: str, is_revoked: bool) -> StoredKey | UnreadableKey:
+    try:
+        return _decode(json)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return UnreadableKey(key_id, name, str(error), is_revoked)
+
+
+_ROW: Any = args_row(_read)
 
 
 def create_key(
@@ -128,7 +161,7 @@ def create_key(
     """
     text = text or new_key_text()
     key_id, secret_hash = split_key(text)
-    values = {each.name: getattr(rights, each.name) for each in fields(Rights)}
+    values = {name: getattr(rights, name) for name in Rights.__struct_fields__}
     for array in ("scopes", "device_ids"):
         values[array] = None if values[array] is None else list(values[array])
     expires_at = None if lasts is None else func.now() + lasts
@@ -142,10 +175,11 @@ def rotate_key(connection: psycopg.Connection, key_id: str, *, overlap: timedelt
     Raises KeyNotUsable. If the process ends here, both keys are changed or neither.
     """
     with connection.transaction():
-        statement = _stored_keys.where(_columns.id == key_id).with_for_update()
-        old = run(connection, statement, row=class_row(StoredKey)).fetchone()
+        old = run(connection, _rows.where(_columns.id == key_id).with_for_update(), row=_ROW).fetchone()
         if old is None:
             raise KeyNotUsable(f"There is no key {key_id}.")
+        if isinstance(old, UnreadableKey):
+            raise KeyNotUsable(f"The key {key_id} is unreadable ({old.reason}); create a new one.")
         if old.state != "active":
             state = {"revoked": "is revoked", "expired": "has expired"}.get(
                 old.state, f"was replaced by {old.replaced_by}"
@@ -169,9 +203,9 @@ def revoke_key(connection: psycopg.Connection, key_id: str) -> bool:
     return False
 
 
-def list_keys(connection: psycopg.Connection) -> list[StoredKey]:
+def list_keys(connection: psycopg.Connection) -> list[StoredKey | UnreadableKey]:
     """Every key that was ever created, oldest first."""
-    return run(connection, _stored_keys, row=class_row(StoredKey)).fetchall()
+    return run(connection, _rows, row=_ROW).fetchall()
 
 
 def keys_version(connection: psycopg.Connection) -> tuple[int, int | None]:
@@ -180,10 +214,14 @@ def keys_version(connection: psycopg.Connection) -> tuple[int, int | None]:
 
 
 def load_keys(connection: psycopg.Connection) -> dict[str, Key]:
-    """Every key that is not revoked, by id."""
+    """Every key that is not revoked, by id. An unreadable one is logged and left out: no other key depends on it."""
     keys: dict[str, Key] = {}
     owners: dict[str, str] = {}
     for stored in list_keys(connection):
+        if isinstance(stored, UnreadableKey):
+            if not stored.is_revoked:
+                log.error("key_unreadable", key_id=stored.id, reason=stored.reason)
+            continue
         owner = owners.get(stored.id, stored.id)
         if stored.replaced_by:
             owners[stored.replaced_by] = owner

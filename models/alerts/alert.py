@@ -60,8 +60,12 @@ class Alert(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 
 def _alert(*stored: Any) -> Alert:
     id_, kind, state, device_kind, device_id, value, bound, detail, *rest = stored
-    message = _MESSAGES[kind].format(value=value, bound=bound, detail=detail)
-    return Alert(id_, kind, state, device_kind, device_id, round(value, 4), bound, UNITS[kind], message, detail, *rest)
+    try:
+        message = _MESSAGES[kind].format(value=value, bound=bound, detail=detail)
+    except (KeyError, TypeError, ValueError):  # of another version: no list fails because of it
+        message = kind
+    unit = UNITS.get(kind, "")
+    return Alert(id_, kind, state, device_kind, device_id, round(value, 4), bound, unit, message, detail, *rest)
 
 
 # What `alert_row` makes an Alert from, in the order of its fields.

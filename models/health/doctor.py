@@ -12,6 +12,7 @@ from models.health.readiness import check_readiness
 from models.health.remedies import REMEDIES, Remedy
 from models.health.server_checks import check_postgres_durability, check_redis_durability
 from models.health.snapshot import CONNECT_SECONDS, Snapshot
+from models.health.stored_rows import check_stored_rows
 from models.settings import Settings
 
 OLDEST_POSTGRES = "15"
@@ -57,6 +58,7 @@ def examine(snapshot: Snapshot, *, debug: bool) -> list[Finding]:
     checks["clocks"] = _check_clocks(snapshot)
     checks["shards"] = _check_shards(snapshot)
     checks["auth"] = _check_auth(settings)
+    checks["stored rows"] = check_stored_rows(snapshot)
     checks["debug"] = wrong("FLASK_DEBUG is on") if debug else good("FLASK_DEBUG is off")
     if postgres and ready["partitions"].ok:
         ready["partitions"] = _check_days_ahead(postgres.days_ahead or 0, settings.partition_days_ahead)

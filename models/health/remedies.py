@@ -85,6 +85,10 @@ REMEDIES = {
         "Without keys anybody who reaches the service posts for any meter and reads every vehicle.",
         "set AUTH=required, unset ALLOW_INSECURE; energy keys create --help",
     ),
+    "stored rows": Remedy(
+        "A row that can't be read is refused alone: requests with that key get 401, a site is without its tariff.",
+        "`energy keys revoke` it and create another; set the tariff again",
+    ),
     "debug": Remedy(
         "Flask's debugger lets anybody who causes an error run code, and shows the source.",
         "unset FLASK_DEBUG; start without --debug",

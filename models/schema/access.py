@@ -27,6 +27,9 @@ api_keys = Table(
     CheckConstraint("scopes <@ ARRAY['ingest', 'read', 'admin'] AND cardinality(scopes) > 0", name="api_keys_scopes"),
     CheckConstraint("device_prefix <> ''", name="api_keys_device_prefix"),
     CheckConstraint(
-        "readings_per_second > 0 AND readings_burst > 0 AND requests_per_second > 0", name="api_keys_limits"
+        # NaN is greater than infinity.
+        "readings_per_second > 0 AND readings_per_second < 'Infinity' AND readings_burst > 0"
+        " AND requests_per_second > 0 AND requests_per_second < 'Infinity'",
+        name="api_keys_limits",
     ),
 )

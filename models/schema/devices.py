@@ -19,8 +19,9 @@ devices = Table(
     time("updated_at", nullable=False, server_default=text("now()")),
     CheckConstraint("kind IN ('meter', 'vehicle')", name="devices_kind"),
     CheckConstraint("register IN ('interval', 'cumulative')", name="devices_register"),
-    CheckConstraint("heartbeat_seconds > 0", name="devices_heartbeat"),
-    CheckConstraint("rated_power_kw > 0", name="devices_rated_power"),
+    CheckConstraint("heartbeat_seconds BETWEEN 1 AND 86400", name="devices_heartbeat"),
+    # NaN is greater than infinity.
+    CheckConstraint("rated_power_kw > 0 AND rated_power_kw < 'Infinity'", name="devices_rated_power"),
 )
 
 # The meter feeds the vehicle's charger in [valid_from, valid_to).
@@ -32,6 +33,12 @@ vehicle_meter_mapping = Table(
     time("valid_from", primary_key=True, server_default=text("'-infinity'")),
     time("valid_to", nullable=False, server_default=text("'infinity'")),
     CheckConstraint("valid_from < valid_to", name="vehicle_meter_mapping_order"),
+    # Python has no other times.
+    CheckConstraint(
+        "(valid_from = '-infinity' OR valid_from >= '0001-01-01T00:00:00Z') AND valid_from < '10000-01-01T00:00:00Z'"
+        " AND (valid_to = 'infinity' OR valid_to < '10000-01-01T00:00:00Z')",
+        name="vehicle_meter_mapping_times",
+    ),
 )
 # Serves the analytics of a vehicle: which other vehicles its meter feeds.
 Index("vehicle_meter_mapping_meter", vehicle_meter_mapping.c.meter_id)

@@ -1,6 +1,6 @@
 """Tariffs: the price of a kWh at a site (models/analytics/money/tariffs.py)."""
 
-from sqlalchemy import Column, Numeric, Table, Text, text
+from sqlalchemy import CheckConstraint, Column, Numeric, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from models.schema.columns import metadata, time
@@ -14,4 +14,5 @@ tariffs = Table(
     Column("price_per_kwh", Numeric, nullable=False),
     Column("periods", JSONB, nullable=False, server_default=text("'[]'")),
     time("updated_at", nullable=False, server_default=text("now()")),
+    CheckConstraint("price_per_kwh >= 0 AND price_per_kwh < 'Infinity'", name="tariffs_price"),
 )

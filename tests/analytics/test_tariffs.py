@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.analytics.money.tariffs import DAYS, Period, Tariff, price_bands
+from models.analytics.money.tariffs import DAYS, Period, Tariff, get_tariffs, price_bands, set_tariff
 
 NIGHT = Period(DAYS, "22:00", "06:00", Decimal("0.20"))
 
@@ -199,3 +199,26 @@ def test_a_key_that_is_bound_to_devices_cannot_set_tariffs(client, new_key):
     reader = {"Authorization": f"Bearer {new_key('read')}"}
     assert client.put("/v1/tariffs/depot", json=NIGHTS, headers=reader).status_code == 403
     assert client.get("/v1/tariffs", headers=reader).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "timezone = 'Mars/Olympus'",
+        "timezone = '../../etc/passwd'",
+        """periods = '{"no": "list"}'""",
+        """periods = '[{"days": ["mon"], "from": "late", "to": "06:00", "pricePerKwh": 1}]'""",
+    ],
+)
+def test_an_unreadable_tariff_leaves_its_site_without_one_and_is_named(client, database, runner, alive, change):
+    for site in ("a", "b", "c"):
+        set_tariff(database, Tariff(site, "EUR", "UTC", Decimal(1)))
+    database.execute(f"update tariffs set {change} where site = 'b'")
+    page = client.get("/v1/tariffs?limit=1").json
+    assert [item["site"] for item in page["items"]] == ["a"]
+    page = client.get(f"/v1/tariffs?limit=1&cursor={page['next']}").json
+    assert [item["site"] for item in page["items"]] == ["c"]
+    assert page["next"] is None
+    assert client.get("/v1/tariffs/b").status_code == 404
+    assert set(get_tariffs(database, ["a", "b"])) == {"a"}
+    assert "tariff of b" in runner.invoke(args=["doctor"]).output

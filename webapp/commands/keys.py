@@ -9,11 +9,12 @@ import click
 from loadtool.terminal import print_table
 from models.access import keys as api_keys
 from webapp.commands.database import database
-from webapp.commands.parameters import DeviceId, Duration
+from webapp.commands.parameters import DeviceId, Duration, FiniteRange
 
 T = TypeVar("T")
 
 _SCOPES = click.Choice(api_keys.SCOPES)
+RATE = FiniteRange(0.001)
 MAX_NAME = 100  # characters
 TIME = "%Y-%m-%d %H:%M"
 
@@ -30,11 +31,11 @@ def keys() -> None:
     "--device-id", "device_ids", type=DeviceId(), multiple=True, help="Only for this device; may be repeated."
 )
 @click.option("--device-prefix", type=DeviceId(), help="Only for devices whose ids start with this.")
-@click.option("--readings-per-second", type=click.FloatRange(0.001), help="Limit of posted readings; default: none.")
+@click.option("--readings-per-second", type=RATE, help="Limit of posted readings; default: none.")
 @click.option("--burst", type=click.IntRange(1), help="Readings that may come at once; default: a minute's.")
 @click.option(
     "--requests-per-second",
-    type=click.FloatRange(0.001),
+    type=RATE,
     help="Limit on the read side; default: READ_REQUESTS_PER_SECOND.",
 )
 @click.option("--expires", type=Duration(), help="Lifetime: 90d, 24h; default: unlimited.")
@@ -117,7 +118,10 @@ def _usable(change: Callable[..., T], *arguments: Any, **options: Any) -> T:
         raise click.ClickException(str(error)) from None
 
 
-def _row(key: api_keys.StoredKey) -> tuple[str | None, ...]:
+def _row(key: api_keys.StoredKey | api_keys.UnreadableKey) -> tuple[str | None, ...]:
+    if isinstance(key, api_keys.UnreadableKey):
+        state = "revoked" if key.is_revoked else f"unreadable, refused: {key.reason}"
+        return (key.id, key.name, *[None] * 6, state)
     devices = [*(key.device_ids or ()), *([f"{key.device_prefix}…"] if key.device_prefix else [])]
     burst = f" ({key.readings_burst})" if key.readings_burst else ""
     return (

@@ -1,5 +1,6 @@
 """Types of the commands' arguments and options."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +26,14 @@ class Moment(click.ParamType):
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not ISO 8601; write 2026-02-10 or 2026-02-10T10:30:00+01:00", param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds. NaN is within any bounds of click's, and infinity within open ones."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value!r} is not a finite number", param, ctx)
 
 
 class Duration(click.ParamType):

@@ -21,6 +21,7 @@ from models.health.snapshot import take_detailed_snapshot
 from models.health.status import MANY_DEAD_LETTERS, RATE_SECONDS, EngineFigures, ShardFigures, collect_figures
 from models.settings import Settings
 from webapp.commands.database import settings_or_exit
+from webapp.commands.parameters import FiniteRange
 from webapp.commands.verdicts import SYMBOLS
 
 
@@ -37,7 +38,7 @@ class Status(NamedTuple):
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between.")
+@click.option("--interval", type=FiniteRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between.")
 @click.option("--json", "as_json", is_flag=True, help="For a program: one object a line.")
 def status(watch: bool, interval: float, as_json: bool) -> None:
     """Readiness, backlog and lag, rates, workers, devices and sizes.

@@ -6,14 +6,16 @@ from 22:00 to 06:00 ends on Saturday morning. Times are local: an hour that the 
 times, and one that it skips never occurs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 import psycopg
+import structlog
+from msgspec import Meta
 from psycopg.rows import args_row, scalar_row
 from sqlalchemy import ARRAY, Text, any_, bindparam, cast, delete, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
@@ -26,13 +28,18 @@ from models.statements import Statement, run
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MIDNIGHT = timedelta()
 
+log = structlog.get_logger()
+
+Day = Annotated[str, Meta(pattern=f"^({'|'.join(DAYS)})$")]
+TimeOfDay = Annotated[str, Meta(pattern="^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
+
 
 class Period(msgspec.Struct, frozen=True, rename={"begins": "from", "ends": "to", "price": "pricePerKwh"}):
     """Some days of the week, from `begins` to before `ends`, both HH:MM; `ends` may be 24:00."""
 
-    days: tuple[str, ...]
-    begins: str
-    ends: str
+    days: tuple[Day, ...]
+    begins: TimeOfDay
+    ends: TimeOfDay
     price: Decimal
 
     def holds(self, local: datetime) -> bool:
@@ -113,6 +120,13 @@ _SET = Statement(
 )
 
 
+class UnreadableTariff(NamedTuple):
+    """A row of tariffs that is no tariff: its site counts as one without. A tariff that is set replaces it."""
+
+    site: str
+    reason: str
+
+
 def set_tariff(connection: psycopg.Connection, tariff: Tariff) -> bool:
     """Sets the whole tariff of its site, also for energy of the past; returns whether the site had none."""
     values = {
@@ -131,17 +145,44 @@ def delete_tariff(connection: psycopg.Connection, site: str) -> bool:
 
 
 def get_tariffs(connection: psycopg.Connection, sites: Iterable[str]) -> dict[str, Tariff]:
-    """The tariffs of the sites that have one, by site. By primary key."""
-    return {tariff.site: tariff for tariff in run(connection, _GET, {"sites": list(sites)}, row=_ROW)}
+    """The tariffs of the sites that have one, by site; an unreadable one is logged and left out. By primary key."""
+    found = run(connection, _GET, {"sites": list(sites)}, row=_ROW).fetchall()
+    return {tariff.site: tariff for tariff in _readable(found)}
 
 
 def list_tariffs(connection: psycopg.Connection, *, after: str, limit: int) -> list[Tariff]:
-    """Tariffs in the order of their sites, those after `after`. By primary key."""
-    return run(connection, _LIST, {"after": after, "limit": limit}, row=_ROW).fetchall()
+    """Tariffs in the order of their sites, those after `after`; unreadable ones are left out. By primary key."""
+    listed: list[Tariff] = []
+    while limit > len(listed):
+        wanted = limit - len(listed)
+        found = run(connection, _LIST, {"after": after, "limit": wanted}, row=_ROW).fetchall()
+        listed += _readable(found)
+        if len(found) < wanted:
+            break
+        after = found[-1].site
+    return listed
 
 
-def _tariff(site: str, currency: str, timezone: str, price: Decimal, periods: str) -> Tariff:
-    return Tariff(site, currency, timezone, price, _decode(periods))
+def list_unreadable_tariffs(connection: psycopg.Connection) -> list[UnreadableTariff]:
+    """Those that cost nothing until they are set again."""
+    found = run(connection, _SELECT, row=_ROW).fetchall()
+    return [tariff for tariff in found if isinstance(tariff, UnreadableTariff)]
 
 
-_ROW = args_row(_tariff)  # the columns of _SELECT
+def _readable(found: Iterable[Tariff | UnreadableTariff]) -> Iterator[Tariff]:
+    for tariff in found:
+        if isinstance(tariff, Tariff):
+            yield tariff
+        else:
+            log.error("tariff_unreadable", site=tariff.site, reason=tariff.reason)
+
+
+def _read(site: str, currency: str, timezone: str, price: Decimal, periods: str) -> Tariff | UnreadableTariff:
+    try:
+        ZoneInfo(timezone)
+        return Tariff(site, currency, timezone, price, _decode(periods))
+    except (msgspec.MsgspecError, ValueError, OSError, KeyError) as error:  # ZoneInfo raises the last three
+        return UnreadableTariff(site, f"{type(error).__name__}: {error}")
+
+
+_ROW: Any = args_row(_read)  # the columns of _SELECT
