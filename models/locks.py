@@ -15,6 +15,7 @@ class Lock(IntEnum):
     PARTITIONS = 0x656E7267  # one process at a time creates partitions
     MARKED_UNTIL = 0x6D61726B  # shared: held by every transaction that has read `marked_until`, until its end
     ROLLUP_STEP = 0x726F6C6C  # one process at a time does a step of the roll-ups
+    DIRECT_ENTRIES = 0x64697265  # one process at a time takes received times for what it stores without Redis
     ALERTS = 0x616C7274  # one process at a time evaluates alerts
     WEBHOOK = 0x686F6F6B  # one process at a time sends events
 

@@ -129,7 +129,7 @@ def _store_next(
 
 def read_batch(stream: TelemetryStream, shard: int, after: EntryId, max_readings: int) -> Batch:
     """The entries after `after`, up to and including the one with which they hold `max_readings` or more."""
-    batch, count = Batch(shard, stream.shards), FIRST_PAGE_ENTRIES
+    batch, count = Batch(shard), FIRST_PAGE_ENTRIES
     while batch.readings < max_readings:
         with step("read"):
             page = stream.read_after(shard, after, count)

@@ -74,5 +74,5 @@ dead_letters = Table(
 # Serves GET /v1/telemetry/receipts/{receipt}.
 Index("dead_letters_receipt", dead_letters.c.shard, dead_letters.c.entry_id)
 
-# Numbers the entries of one millisecond that were stored without Redis (models/storage/direct.py).
-direct_entries = Sequence("direct_entries", minvalue=0, maxvalue=99, cycle=True, metadata=metadata)
+# The newest received time, in microseconds, of what was stored without Redis (models/storage/direct.py).
+direct_entries = Sequence("direct_entries", minvalue=0, metadata=metadata)

@@ -11,7 +11,7 @@ import msgspec
 from models.readings import METER, VEHICLE, HistoryRow, Kind, decode_entry, to_datetime
 from models.storage.dead_letters import DeadLetter
 from models.storage.history import Refused
-from models.stream.entry_ids import EntryId, received_at
+from models.stream.entry_ids import EntryId
 from models.stream.keys import FIELD
 from models.stream.telemetry import StreamEntry
 
@@ -70,8 +70,8 @@ class Batch:
     that can't be decoded.
     """
 
-    def __init__(self, shard: int, shards: int, entries: Iterable[StreamEntry] = ()):
-        self._shard, self._shards = shard, shards
+    def __init__(self, shard: int, entries: Iterable[StreamEntry] = ()):
+        self._shard = shard
         self.entries: list[EntryId] = []
         self.readings = 0
         self.meters, self.vehicles = Rows(METER), Rows(VEHICLE)
@@ -81,7 +81,7 @@ class Batch:
 
     def add(self, entry_id: EntryId, fields: dict[bytes, bytes]) -> None:
         self.entries.append(entry_id)
-        received = received_at(self._shard, self._shards, entry_id)
+        received = entry_id.received_at
         try:
             entry = decode_entry(fields[FIELD])
         except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -7,9 +7,10 @@ not accepted, so that nothing is stored twice.
 from threading import BoundedSemaphore
 
 import psycopg
-from psycopg.rows import args_row
+from psycopg.rows import scalar_row
 from psycopg_pool import PoolTimeout
 
+from models.locks import Lock, take_lock
 from models.resources import Resources
 from models.settings import DIRECT_SHARD
 from models.sql import one
@@ -25,11 +26,16 @@ from models.stream.telemetry import StreamEntry
 # Requests of one process that may write at a time; the others get 503, as without the fallback.
 DIRECT_WRITERS = 2
 
+_TAKE_TIMES = """
+select setval('direct_entries', greatest(nextval('direct_entries'),
+                                         (extract(epoch from clock_timestamp()) * 1000000)::int8) + %(readings)s - 1)
+"""
+
 _writers = BoundedSemaphore(DIRECT_WRITERS)
 
 
-def store_direct(resources: Resources, payload: bytes) -> EntryId:
-    """Stores one encoded entry, in history or the dead letters; returns the id for its receipt.
+def store_direct(resources: Resources, payload: bytes, *, readings: int) -> EntryId:
+    """Stores one encoded entry with its `readings`, in history or the dead letters; returns the id for its receipt.
 
     Raises StreamUnreachable if nothing was stored, OutcomeUnknown if the connection was lost during the transaction.
     """
@@ -38,7 +44,7 @@ def store_direct(resources: Resources, payload: bytes) -> EntryId:
     try:
         with resources.database.connection() as connection:
             try:
-                return _store(connection, resources.stream.shards, payload)
+                return _store(connection, payload, readings)
             except psycopg.OperationalError as error:
                 if connection.closed:
                     raise OutcomeUnknown("the connection to Postgres was lost") from error
@@ -49,13 +55,23 @@ def store_direct(resources: Resources, payload: bytes) -> EntryId:
         _writers.release()
 
 
-def _store(connection: psycopg.Connection, shards: int, payload: bytes) -> EntryId:
+def _store(connection: psycopg.Connection, payload: bytes, readings: int) -> EntryId:
+    entry_id = _next_entry_id(connection, readings)
     with connection.transaction():
-        cursor = connection.cursor(row_factory=args_row(EntryId))
-        entry_id = one(
-            cursor.execute("select (extract(epoch from clock_timestamp()) * 1000)::int8, nextval('direct_entries')")
-        )
-        stored = store_batch(connection, Batch(DIRECT_SHARD, shards, [StreamEntry(entry_id, {FIELD: payload})]))
+        stored = store_batch(connection, Batch(DIRECT_SHARD, [StreamEntry(entry_id, {FIELD: payload})]))
         record_batch(connection, DIRECT_SHARD, [entry_id], readings=stored.readings, dead_letters=stored.dead_letters)
     stored.count()
     return entry_id
+
+
+def _next_entry_id(connection: psycopg.Connection, readings: int) -> EntryId:
+    """Takes a microsecond for each reading: by the clock of Postgres, but later than all taken before.
+
+    Its own short transaction, so that writers wait for each other here only. The commit of the readings, which comes
+    later, also syncs this one.
+    """
+    with connection.transaction():
+        connection.execute("set local synchronous_commit = off")
+        take_lock(connection, Lock.DIRECT_ENTRIES)
+        cursor = connection.cursor(row_factory=scalar_row).execute(_TAKE_TIMES, {"readings": readings})
+        return EntryId.of(one(cursor) - readings + 1)

@@ -57,7 +57,7 @@ def _adopt_page(
     if new := [entry for entry in entries if entry[0] not in known]:
         adopted = NOTHING
         for entry in new:
-            stored = store_batch(connection, Batch(shard, stream.shards, [entry]))
+            stored = store_batch(connection, Batch(shard, [entry]))
             adopt_entry(connection, shard, entry[0], readings=stored.readings, dead_letters=stored.dead_letters)
             adopted += stored
         log.warning("entries_adopted", shard=shard, entries=len(new))

@@ -72,7 +72,6 @@ def count_replayable(connection: psycopg.Connection, ids: list[int] | None = Non
 
 def replay_batch(
     connection: psycopg.Connection,
-    shards: int,
     *,
     ids: list[int] | None = None,
     after: int = 0,
@@ -92,7 +91,7 @@ def replay_batch(
         for kind in (METER, VEHICLE):
             refused |= _store_readings(connection, kind, [letter for letter in letters if letter.kind == kind.name])
         for letter in letters:
-            if letter.kind == "entry" and (refusal := _store_entry(connection, shards, letter)):
+            if letter.kind == "entry" and (refusal := _store_entry(connection, letter)):
                 refused[letter.id] = refusal
         run(connection, _MARK_REPLAYED, {"ids": [letter.id for letter in letters if letter.id not in refused]})
         notes = [{"letter_id": id_, "why": each.reason, "state": each.sqlstate} for id_, each in refused.items()]
@@ -124,10 +123,10 @@ def _history_row(kind: Kind, letter: StoredDeadLetter) -> HistoryRow:
     return (device, recorded, to_microseconds(letter.received_at), *values)
 
 
-def _store_entry(connection: psycopg.Connection, shards: int, letter: StoredDeadLetter) -> _Refusal | None:
+def _store_entry(connection: psycopg.Connection, letter: StoredDeadLetter) -> _Refusal | None:
     """Tries to read the entry again. Those of its readings that are refused become letters of their own."""
     entry = StreamEntry(parse_entry_id(letter.entry_id), {FIELD: letter.payload or b""})
-    batch = Batch(letter.shard, shards, [entry])
+    batch = Batch(letter.shard, [entry])
     if batch.unreadable:
         return _Refusal(batch.unreadable[0].reason)
     try:

@@ -7,10 +7,17 @@ An append is **plain** unless it has an Idempotency-Key or its API key has a lim
 plain appends of a group share one token, which keeps their outcomes. Each conditional append has a token of its own,
 and an allowance if it is charged.
 
-KEYS     the stream, the token of the plain appends, then the tokens and allowances of the conditional ones
-ARGV     deadline (ms), bound (entries), time to live of the shared token (s), number of plain appends, their payloads;
-         then for each conditional append: payload, index of its token in KEYS, the token's time to live (s),
-         fingerprint and answer, index of its allowance in KEYS (0: none), its cost (ms), the largest deficit (ms)
+The id of an entry is its received time (models/stream/entry_ids.py): Redis's clock in microseconds, but later than the
+received times of all readings before, in any shard, also after the clock was set back. An entry of n readings takes n
+microseconds, one for each reading.
+
+KEYS     the stream, the token of the plain appends, the newest received time, then the tokens and allowances of the
+         conditional ones
+ARGV     deadline (ms), bound (entries), time to live of the shared token (s), number of plain appends, whether their
+         numbers of readings follow (0: each has one reading), their payloads, then these numbers;
+         then for each conditional append: payload, number of readings, index of its token in KEYS, the token's time to
+         live (s), fingerprint and answer, index of its allowance in KEYS (0: none), its cost (ms), the largest deficit
+         (ms)
 Returns  now (ms), the backlog before, and an outcome for each append, plain ones first: an entry id, `full` or `late`;
          for a conditional append an array of verdict, detail, and the deficit of the allowance (ms)
 """
@@ -22,7 +29,7 @@ from typing import Any, NamedTuple
 
 from models.access.limits import ALLOWANCE_LUA, Allowance, Charge, LimitReached
 from models.stream.entry_ids import EntryId, parse_entry_id
-from models.stream.keys import allowance_key, stream_key, token_key
+from models.stream.keys import RECEIVED_KEY, allowance_key, stream_key, token_key
 
 # A generated token has to outlive the attempts of one group.
 GENERATED_TOKEN_TTL_SECONDS = 60
@@ -30,35 +37,54 @@ GENERATED_TOKEN_TTL_SECONDS = 60
 APPEND = (
     ALLOWANCE_LUA
     + """
-local now = clock_ms()
+local clock = redis.call('TIME')
+local micros = clock[1] * 1000000 + clock[2]
+local now = math.floor(micros / 1000)
 local late = now > tonumber(ARGV[1])
 local backlog = redis.call('XLEN', KEYS[1])
 local room = tonumber(ARGV[2]) - backlog
-local function add(payload)
+local before = tonumber(redis.call('GET', KEYS[3]) or 0)
+local newest = before
+local format = string.format
+local function entry_id(at)
+  local micros_of_ms = at % 1000
+  return format('%d-%d', (at - micros_of_ms) / 1000, micros_of_ms)
+end
+local function add(payload, readings)
   if room <= 0 then return 'full' end
   room = room - 1
-  return redis.call('XADD', KEYS[1], '*', 'v1', payload)
+  local at = math.max(micros, newest + 1)
+  local id = redis.pcall('XADD', KEYS[1], entry_id(at), 'v1', payload)
+  if type(id) == 'table' then  -- refused: the stream is ahead of the newest received time, or Redis is out of memory
+    local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then at = math.max(at, (info[i + 1]:match('%d+') + 1) * 1000) end
+    end
+    id = redis.call('XADD', KEYS[1], entry_id(at), 'v1', payload)
+  end
+  newest = at + readings - 1
+  return id
 end
 
 local outcomes = {}
-local plain = tonumber(ARGV[4])
+local plain, are_counted = tonumber(ARGV[4]), ARGV[5] == '1'
 local known = plain > 0 and redis.call('GET', KEYS[2])
 if known then
   for outcome in known:gmatch('%S+') do outcomes[#outcomes + 1] = outcome end
 elseif late then
   for i = 1, plain do outcomes[i] = 'late' end
 elseif plain > 0 then
-  for i = 1, plain do outcomes[i] = add(ARGV[4 + i]) end
+  for i = 1, plain do outcomes[i] = add(ARGV[5 + i], are_counted and ARGV[5 + plain + i] or 1) end
   redis.call('SET', KEYS[2], table.concat(outcomes, ' '), 'EX', ARGV[3])
 end
 
-local function admit(payload, token, ttl, fingerprint_and_answer, allowance, cost, max_deficit)
+local function admit(payload, readings, token, ttl, fingerprint_and_answer, allowance, cost, max_deficit)
   local deficit = allowance and get_deficit(allowance, now) or 0
   local seen = redis.call('GET', token)
   if seen then return {'seen', seen, as_text(deficit)} end
   if late then return {'late'} end
   if allowance and is_used_up(deficit, max_deficit) then return {'limited', '', as_text(deficit)} end
-  local id = add(payload)
+  local id = add(payload, readings)
   if id == 'full' then return {'full'} end
   redis.call('SET', token, id .. ' ' .. fingerprint_and_answer, 'EX', ttl)
   if allowance then
@@ -68,10 +94,12 @@ local function admit(payload, token, ttl, fingerprint_and_answer, allowance, cos
   return {'added', id, as_text(deficit)}
 end
 
-for i = 5 + plain, #ARGV, 7 do
-  local token, allowance = KEYS[tonumber(ARGV[i + 1])], KEYS[tonumber(ARGV[i + 4])]
-  outcomes[#outcomes + 1] = admit(ARGV[i], token, ARGV[i + 2], ARGV[i + 3], allowance, ARGV[i + 5], ARGV[i + 6])
+for i = 6 + plain * (are_counted and 2 or 1), #ARGV, 8 do
+  local token, allowance = KEYS[tonumber(ARGV[i + 2])], KEYS[tonumber(ARGV[i + 5])]
+  outcomes[#outcomes + 1] =
+    admit(ARGV[i], ARGV[i + 1], token, ARGV[i + 3], ARGV[i + 4], allowance, ARGV[i + 6], ARGV[i + 7])
 end
+if newest > before then redis.call('SET', KEYS[3], format('%d', newest)) end
 return {now, backlog, outcomes}
 """
 )
@@ -161,13 +189,16 @@ def arguments(
     token: str,
     deadline_ms: int,
     bound: int,
-    plain: list[bytes],
-    conditional: list[tuple[bytes, Conditions]],
+    plain: list[tuple[bytes, int]],
+    conditional: list[tuple[bytes, int, Conditions]],
 ) -> list[Any]:
-    """The script's arguments, from the number of keys on; `token` is the one of the plain appends."""
-    keys = [stream_key(shard), token_key(shard, token)]
+    """The script's arguments, from the number of keys on; `token` is the one of the plain appends.
+
+    An append has a payload and a number of readings.
+    """
+    keys = [stream_key(shard), token_key(shard, token), RECEIVED_KEY]
     rows: list[tuple] = []
-    for payload, conditions in conditional:
+    for payload, readings, conditions in conditional:
         keys.append(token_key(shard, conditions.token))
         token_index, allowance_index, cost, max_deficit = len(keys), 0, 0.0, 0.0
         if charge := conditions.charge:
@@ -175,6 +206,10 @@ def arguments(
             allowance_index = len(keys)
             cost, max_deficit = charge.limit.cost_ms(charge.readings), charge.limit.max_deficit_ms
         kept = conditions.fingerprint.encode() + b" " + conditions.answer
-        rows.append((payload, token_index, conditions.token_ttl_seconds, kept, allowance_index, cost, max_deficit))
-    head = (deadline_ms, bound, GENERATED_TOKEN_TTL_SECONDS, len(plain))
-    return [len(keys), *keys, *head, *plain, *chain.from_iterable(rows)]
+        ttl = conditions.token_ttl_seconds
+        rows.append((payload, readings, token_index, ttl, kept, allowance_index, cost, max_deficit))
+    payloads, counts = [payload for payload, _ in plain], [readings for _, readings in plain]
+    if set(counts) <= {1}:
+        counts = []
+    head = (deadline_ms, bound, GENERATED_TOKEN_TTL_SECONDS, len(plain), int(bool(counts)))
+    return [len(keys), *keys, *head, *payloads, *counts, *chain.from_iterable(rows)]

@@ -1,6 +1,8 @@
-"""Stream entry ids (`1795218259495-0`: Redis's clock in ms, a sequence number) and the receipts made of them.
+"""Stream entry ids and the receipts made of them.
 
-A receipt, `<shard>-<ms>-<sequence>`, names the entry of one request.
+An id is the received time of its entry in microseconds, as Redis writes ids: `1795218259495-42` is millisecond
+1795218259495, microsecond 42. The append script gives each entry a later time than all entries before it, in whichever
+shard (models/stream/admission.py). A receipt, `<shard>-<ms>-<sequence>`, names the entry of one request.
 """
 
 import re
@@ -29,6 +31,20 @@ class EntryId(NamedTuple):
         """One integer for an index: 41 bits of milliseconds, 20 of sequence, in stream order."""
         return (self.ms << _SEQUENCE_BITS) + self.sequence
 
+    @property
+    def received_at(self) -> int:
+        """When the entry was accepted, in microseconds since 1970: the order in which submissions were accepted.
+
+        Of entries whose ids Redis assigned, as it did up to version 0.1, only those of one shard are in order within
+        a millisecond.
+        """
+        return self.ms * 1000 + min(self.sequence, 999)
+
+    @classmethod
+    def of(cls, received_at: int) -> "EntryId":
+        """The id of an entry accepted at this time."""
+        return cls(*divmod(received_at, 1000))
+
 
 NO_ENTRY = EntryId(0, 0)  # the position before the first entry
 
@@ -51,12 +67,3 @@ def parse_receipt(text: str) -> tuple[int, EntryId] | None:
     if shard > _MAX_SHARD or ms >> _MS_BITS or sequence >> _SEQUENCE_BITS:
         return None
     return shard, EntryId(ms, sequence)
-
-
-def received_at(shard: int, shards: int, entry_id: EntryId) -> int:
-    """When Redis accepted the entry, in microseconds since 1970: the order in which submissions were accepted.
-
-    An id has milliseconds. The microseconds are the entry's place within its millisecond and its shard, so that no
-    two entries of one millisecond have the same time.
-    """
-    return entry_id.ms * 1000 + min(entry_id.sequence * shards + shard, 999)

@@ -1,15 +1,20 @@
 """The keys of the telemetry stream, and the one field of its entries.
 
-Keys of shard n (the braces keep a shard's keys on one node of a cluster):
+Keys of shard n:
 
     telemetry:{n}                    stream; an entry is one field, `v1`, with an encoded `Entry`
                                      its group `stored` holds the stored id, written by the trim: the two are lost
                                      together or not at all
     telemetry:{n}:token:<token>      outcome of the appends under this token (models/stream/admission.py)
     telemetry:{n}:allowance:<owner>  readings that an API key may still send (models/access/limits.py)
+
+Of all shards together, so that a Redis cluster can't serve them:
+
+    telemetry:received               the newest received time that was assigned, in microseconds
 """
 
 FIELD = b"v1"
+RECEIVED_KEY = "telemetry:received"
 
 
 def stream_key(shard: int) -> str:

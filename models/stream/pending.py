@@ -12,10 +12,12 @@ class Append:
     """One request's append. It belongs to the side that claims it first: the appender, which sends it, or its request,
     which has waited too long."""
 
-    __slots__ = ("_claim", "_done", "_outcome", "conditions", "payload", "shard")
+    __slots__ = ("_claim", "_done", "_outcome", "conditions", "payload", "readings", "shard")
 
-    def __init__(self, payload: bytes, shard: int | None = None, conditions: Conditions | None = None):
-        self.payload, self.shard, self.conditions = payload, shard, conditions
+    def __init__(
+        self, payload: bytes, shard: int | None = None, conditions: Conditions | None = None, readings: int = 1
+    ):
+        self.payload, self.shard, self.conditions, self.readings = payload, shard, conditions, readings
         self._outcome: Appended | Exception | None = None
         self._claim, self._done = threading.Lock(), threading.Lock()
         self._done.acquire()
@@ -51,8 +53,10 @@ class Group:
         (self.conditional if append.conditions else self.plain).append(append)
 
     def arguments(self, deadline_ms: int, bound: int) -> list[Any]:
-        plain = [append.payload for append in self.plain]
-        conditional = [(append.payload, append.conditions) for append in self.conditional if append.conditions]
+        plain = [(append.payload, append.readings) for append in self.plain]
+        conditional = [
+            (append.payload, append.readings, append.conditions) for append in self.conditional if append.conditions
+        ]
         return arguments(self.shard, self.token, deadline_ms, bound, plain, conditional)
 
     @property

@@ -16,7 +16,7 @@ from models.settings import MAX_SHARDS, Settings
 from models.stream.admission import Appended, Conditions
 from models.stream.appender import Append, Appender
 from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
-from models.stream.keys import FIELD, allowance_key, former_stored_key, stream_key, token_key
+from models.stream.keys import FIELD, RECEIVED_KEY, allowance_key, former_stored_key, stream_key, token_key
 
 
 class StreamEntry(NamedTuple):
@@ -54,6 +54,10 @@ else
 end
 """
 )
+# No later entry, of any shard, is received before ARGV[1].
+_RAISE_RECEIVED = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+"""
 
 
 class TelemetryStream:
@@ -69,6 +73,7 @@ class TelemetryStream:
         self._charge_script = self._redis.register_script(CHARGE)
         self._trim_script = self._redis.register_script(_TRIM)
         self._stored_id_script = self._redis.register_script(f"{_GET_STORED_ID} return (get_stored_id())")
+        self._raise_received_script = self._redis.register_script(_RAISE_RECEIVED)
 
     def close(self) -> None:
         self._appender.close()
@@ -76,9 +81,13 @@ class TelemetryStream:
 
     # ── For the web ──────────────────────────────────────────────────────────────────────────
 
-    def append(self, payload: bytes, owner: str | None = None, conditions: Conditions | None = None) -> Appended:
+    def append(
+        self, payload: bytes, owner: str | None = None, conditions: Conditions | None = None, *, readings: int = 1
+    ) -> Appended:
         """Appends one entry; returns once Redis has it on disk.
 
+        The received time of each of its `readings` is later than those of all entries that were appended before, on
+        any shard and by any process.
         Entries of one owner go to one shard, which keeps the tokens and the allowance of that owner; without an owner
         any shard is used. Conditions need an owner. Their token makes the append happen once within its time to live:
         a repeat returns the first entry and the first answer, and is not charged.
@@ -86,7 +95,7 @@ class TelemetryStream:
         If the process ends here, the entry is in the stream once or not at all.
         """
         shard = None if owner is None else self.shard_of(owner)
-        return self._appender.append(Append(payload, shard, conditions))
+        return self._appender.append(Append(payload, shard, conditions, readings))
 
     def charge(self, charge: Charge) -> Allowance | None:
         """Takes the readings of a refused request, even from an allowance that is used up; returns what is left.
@@ -135,7 +144,9 @@ class TelemetryStream:
         return parse_entry_id(stored)
 
     def raise_last_id(self, shard: int, entry_id: EntryId) -> None:
-        """Makes all future ids greater than `entry_id`, whatever Redis's clock shows."""
+        """Makes all future ids greater than `entry_id`, whatever Redis's clock shows; those of other shards too, but
+        for entries that are appended at this moment."""
+        self._raise_received_script(keys=[RECEIVED_KEY], args=[entry_id.received_at])
         key = stream_key(shard)
         if not self._redis.exists(key):
             self._redis.xadd(key, {FIELD: b""}, id=str(entry_id))

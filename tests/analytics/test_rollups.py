@@ -37,7 +37,7 @@ def store(connection, number: int, meters=(), vehicles=()) -> None:
         [MeterReading(name, to_microseconds(at), kwh, 230.0) for name, at, kwh in meters],
         [VehicleReading(name, to_microseconds(at), kwh, 25.0, None) for name, at, kwh in vehicles],
     )
-    store_batch(connection, Batch(0, 1, [(EntryId(1_800_000_000_000 + number, 0), {FIELD: encode_entry(entry)})]))
+    store_batch(connection, Batch(0, [(EntryId(1_800_000_000_000 + number, 0), {FIELD: encode_entry(entry)})]))
 
 
 # ── The watermark ────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +165,7 @@ def test_replayed_dead_letters_leave_stale_marks(database, resources):
     store_dead_letters(
         database, [DeadLetter(0, EntryId(1, 0), "meter", "test", NOON, entry_readings=1, row=0, reading=reading)]
     )
-    assert replay_batch(database, 1).replayed == 1
+    assert replay_batch(database).replayed == 1
     assert list_marks(database) == [("meter", ["M001"], NOON - HOUR, NOON)]
 
 

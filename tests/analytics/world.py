@@ -101,7 +101,7 @@ class World:
             assert number < 100
         with self.database.transaction():
             fields = {FIELD: encode_entry(entry)}
-            store_batch(self.database, Batch(0, 1, [(EntryId(1_800_000_000_000 + self.entries, 0), fields)]))
+            store_batch(self.database, Batch(0, [(EntryId(1_800_000_000_000 + self.entries, 0), fields)]))
 
     def roll(self, minute: int) -> None:
         roll_up(self.database, at(minute))

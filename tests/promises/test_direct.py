@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from models.readings import to_microseconds
 from models.resources import Resources
 from models.storage import direct
 from models.stream.telemetry import TelemetryStream
-from tests.factories import meter, vehicle
+from tests.factories import ago, meter, vehicle
 
 
 @pytest.fixture
@@ -61,3 +62,16 @@ def test_a_refused_row_is_dead_lettered_in_this_mode_too(client, database, redis
 def test_the_fallback_is_off_by_default(client, with_settings):
     with_settings(redis_url="redis://127.0.0.1:1/0")
     assert client.post("/v1/telemetry", json=meter()).status_code == 503
+
+
+def test_a_correction_counts_however_the_clock_of_postgres_is_set(client, database, redis_unavailable):
+    at, ahead = ago(minutes=1), to_microseconds(ago(hours=-1))
+    client.post("/v1/telemetry", json=[meter(at=at, kwhConsumedAc=9) for _ in range(1000)])
+    client.post("/v1/telemetry", json=meter(at=at, kwhConsumedAc=8))
+    assert client.get("/v1/meters/M001").json["kwhConsumedAc"] == 8
+    database.execute("select setval('direct_entries', %s)", [ahead])
+    for value in range(8):
+        assert client.post("/v1/telemetry", json=meter(at=at, kwhConsumedAc=value)).status_code == 202
+        assert client.get("/v1/meters/M001").json["kwhConsumedAc"] == value
+    assert database.execute("select count(distinct received_at) from meter_readings_history").fetchone()[0] == 1009
+    database.execute("select setval('direct_entries', 0)")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.stream.entry_ids import EntryId, parse_receipt, receipt, received_at
+from models.stream.entry_ids import EntryId, parse_receipt, receipt
 
 
 @pytest.mark.parametrize("text", ["3-1795218259495-0", "0-1-999"])
@@ -32,8 +32,13 @@ def test_a_text_that_is_no_receipt_is_none(text):
     assert parse_receipt(text) is None
 
 
-def test_entries_of_one_millisecond_have_distinct_received_times_in_order():
-    times = [received_at(shard, 4, EntryId(1_795_218_259_495, sequence)) for sequence in range(5) for shard in range(4)]
-    assert len(set(times)) == len(times)
-    assert times == sorted(times)
-    assert times[0] // 1000 == times[-1] // 1000 == 1_795_218_259_495
+@pytest.mark.parametrize("received_at", [1_795_218_259_495_000, 1_795_218_259_495_999])
+def test_an_entry_id_is_the_received_time(received_at):
+    entry_id = EntryId.of(received_at)
+    assert entry_id.received_at == received_at
+    assert parse_receipt(receipt(3, entry_id)) == (3, entry_id)
+    assert EntryId.of(received_at + 1) > entry_id
+
+
+def test_ids_that_redis_assigned_are_received_in_their_millisecond():
+    assert EntryId(1_795_218_259_495, 200_000).received_at == 1_795_218_259_495_999

@@ -84,11 +84,11 @@ def replay(letter_ids: tuple[int, ...], everything: bool) -> None:
     if bool(letter_ids) == everything:
         raise click.UsageError("Give ids, or --all.")
     ids = sorted(set(letter_ids)) or None
-    with database() as (connection, settings):
+    with database() as (connection, _):
         total = count_replayable(connection, ids)
         replayed = refused = last_id = 0
         with progress("replaying", total) as show_progress:
-            while batch := replay_batch(connection, settings.stream_shards, ids=ids, after=last_id):
+            while batch := replay_batch(connection, ids=ids, after=last_id):
                 replayed, refused, last_id = replayed + batch.replayed, refused + batch.refused, batch.last_id
                 show_progress(replayed + refused, f"{replayed:,} replayed, {refused:,} refused again")
     click.echo(f"Replayed {replayed}, refused again {refused}.")

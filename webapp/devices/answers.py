@@ -9,7 +9,9 @@ from models.readings import Kind
 from models.storage.stored_readings import StoredReading
 from webapp.http.answers import JsonObject, MeterId, Page, Time, VehicleId
 
-ReceivedAt = Annotated[Time, Meta(description="when the service accepted it")]
+ReceivedAt = Annotated[
+    Time, Meta(description="when the service accepted it; of several readings of one `timestamp` the latest counts")
+]
 # The bounds are those of a reading that is posted (webapp/ingest/schemas.py).
 ConsumedKwh = Annotated[float, Meta(ge=0, le=1_000_000, description="kWh taken from the grid since the last reading")]
 Volts = Annotated[float, Meta(ge=0, le=1000, description="V")]

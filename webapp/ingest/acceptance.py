@@ -59,12 +59,13 @@ def accept(
         charge = Charge(sender.owner, limit, meters + vehicles + cost_of_rejected(limit, rejected))
     # A repeat must reach the shard that knows its key; a charge, the shard with the allowance.
     owner = charge.owner if charge else idempotency.key if idempotency else None
+    conditions = _conditions(resources, sender, charge, idempotency)
     try:
-        appended = resources.stream.append(payload, owner, _conditions(resources, sender, charge, idempotency))
+        appended = resources.stream.append(payload, owner, conditions, readings=meters + vehicles)
     except StreamUnreachable:
         if idempotency or resources.settings.ingest_fallback != "direct":
             raise
-        entry_id = store_direct(resources, payload)
+        entry_id = store_direct(resources, payload, readings=meters + vehicles)
         count_accepted(meters, vehicles)
         return Accepted(receipt(DIRECT_SHARD, entry_id))
     if appended.was_empty:

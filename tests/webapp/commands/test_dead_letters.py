@@ -10,7 +10,7 @@ from models.readings import Entry, MeterReading, encode_entry, to_datetime, to_m
 from models.storage import replay as replays
 from models.storage.dead_letters import DeadLetter, store_dead_letters
 from models.storage.replay import replay_batch
-from models.stream.entry_ids import EntryId, received_at
+from models.stream.entry_ids import EntryId
 from models.stream.keys import FIELD
 from tests.factories import ago, meter, vehicle
 
@@ -77,7 +77,7 @@ def test_two_concurrent_replays_store_each_reading_once(database, resources, mon
     def operate() -> None:
         with psycopg.connect(resources.settings.database_url, autocommit=True) as connection:
             after = 0
-            while batch := replay_batch(connection, 2, after=after, limit=50):
+            while batch := replay_batch(connection, after=after, limit=50):
                 replayed.append(batch.replayed)
                 after = batch.last_id
 
@@ -99,7 +99,7 @@ def test_an_interrupted_replay_changes_nothing(database, resources, monkeypatch,
 
     monkeypatch.setattr(replays, "run_many", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        replay_batch(database, 2)
+        replay_batch(database)
     assert count("meter_readings_history") == 0
     assert database.execute("select count(*) from dead_letters where replayed_at is null").fetchone()[0] == 10
 
@@ -130,7 +130,7 @@ def test_an_entry_is_replayed_once_it_can_be_read(runner, database, resources):
     entry_id, at = EntryId(to_microseconds(ago(minutes=3)) // 1000, 2), to_microseconds(ago(minutes=4))
     payload = encode_entry(Entry([MeterReading("M1", at, 1.0, 230.0), MeterReading("M2", at, 2.0, 230.0)], []))
     torn = payload.replace(b"M2", b"\xff\xfe")
-    received = to_datetime(received_at(1, resources.settings.stream_shards, entry_id))
+    received = to_datetime(entry_id.received_at)
     for each in (payload, torn):
         store_dead_letters(
             database, [DeadLetter(1, entry_id, "entry", "can't be read", received, entry_readings=1, payload=each)]
