@@ -1,18 +1,18 @@
 """Sends webhook deliveries: each event of an alert until the receiver accepts it.
 
 The next attempt is scheduled in the database (next_attempt_at) and beat starts the task again, so no task waits. Only
-one sender runs at a time: a receiver that hangs occupies one worker process for some seconds, and never the drain.
+one sender runs at a time: a receiver that hangs or drips occupies one worker process for some seconds. The drain waits
+for it only if there is no other process.
 """
 
 import hashlib
 import hmac
 import time
-from functools import cache
+from http.client import HTTPException
 
 import msgspec
 import psycopg
 import structlog
-import urllib3
 from celery.exceptions import SoftTimeLimitExceeded
 
 from models.alerts.deliveries import Delivery, claim_delivery, record_failure, record_success
@@ -20,6 +20,7 @@ from models.locks import Lock, try_lock
 from models.settings import Settings
 from models.version import VERSION
 from workers.app import app, current_resources, tolerate_outage
+from workers.exchange import post
 from workers.metrics import count_delivery
 
 log = structlog.get_logger()
@@ -27,7 +28,6 @@ log = structlog.get_logger()
 TASK_SECONDS = 20
 # The last attempt of a task may begin just before TASK_SECONDS; a receiver that answers slowly is cut off here.
 TASK_LIMIT_SECONDS = 30
-TIMEOUT = urllib3.Timeout(connect=3, read=5)  # seconds
 
 
 class Refused(Exception):
@@ -87,32 +87,17 @@ def send(delivery: Delivery, settings: Settings) -> None:
         "X-Signature": f"sha256={sign(settings.alert_webhook_secret, timestamp, body)}",
     }
     try:
-        answer = _client().request(
-            "POST", settings.alert_webhook_url, body=body, headers=headers, timeout=TIMEOUT,
-            retries=False, redirect=False, preload_content=False,
-        )  # fmt: skip
-    except urllib3.exceptions.HTTPError as error:
-        raise Unreachable(_describe(error)) from None
-    answer.close()  # only the status is read
-    if answer.status >= 500 or answer.status == 429:
-        raise Unreachable(f"answered {answer.status}")
-    if not 200 <= answer.status < 300:
-        raise Refused(f"answered {answer.status}{'; redirects are not followed' if answer.status < 400 else ''}")
+        status = post(settings.alert_webhook_url, body, headers)
+    except TimeoutError:
+        raise Unreachable("did not answer in time") from None
+    except (OSError, HTTPException, UnicodeError) as error:
+        raise Unreachable(f"unreachable ({type(error).__name__})") from None
+    if status >= 500 or status == 429:
+        raise Unreachable(f"answered {status}")
+    if not 200 <= status < 300:
+        raise Refused(f"answered {status}{'; redirects are not followed' if status < 400 else ''}")
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
     """HMAC-SHA256 of `timestamp.body`, in hex."""
     return hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
-
-
-@cache
-def _client() -> urllib3.PoolManager:
-    return urllib3.PoolManager(maxsize=1)
-
-
-def _describe(error: urllib3.exceptions.HTTPError) -> str:
-    # urllib3 counts a refused connection as a timeout too.
-    is_timeout = isinstance(error, urllib3.exceptions.TimeoutError)
-    if is_timeout and not isinstance(error, urllib3.exceptions.NewConnectionError):
-        return "did not answer in time"
-    return f"unreachable ({type(error).__name__})"

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
-import urllib3
 
 from models.alerts.alert import RESOLVED, list_alerts
 from models.alerts.evaluation import evaluate_alerts
@@ -18,7 +17,7 @@ from models.settings import Settings
 from tests.alerts.receiver import SECRET, Receiver, listening
 from tests.factories import ago
 from tests.rollups import start_watermark
-from workers import webhooks
+from workers import exchange, webhooks
 
 
 @pytest.fixture
@@ -124,7 +123,8 @@ def webhook_settings(resources, receiver, monkeypatch) -> Iterator[Settings]:
         settings = replace(resources.settings, alert_webhook_url=url, alert_webhook_secret=SECRET)
         changed = Resources(settings, resources.database, resources.stream)
         monkeypatch.setattr(webhooks, "current_resources", lambda: changed)
-        monkeypatch.setattr(webhooks, "TIMEOUT", urllib3.Timeout(connect=0.5, read=0.5))
+        monkeypatch.setattr(exchange, "CONNECT_SECONDS", 0.5)
+        monkeypatch.setattr(exchange, "ANSWER_SECONDS", 0.5)
         yield settings
 
 
