@@ -14,7 +14,7 @@ from tests.factories import ago, bearer, meter, vehicle
 from webapp import create_app
 from webapp.http.metrics import REQUEST_SECONDS, REQUESTS_REFUSED
 from webapp.ingest import fast_door
-from webapp.ingest.counters import READINGS_ACCEPTED, READINGS_REJECTED
+from webapp.ingest.counters import READINGS_ACCEPTED, READINGS_REJECTED, READINGS_WITH_IGNORED
 from webapp.ingest.views import PATHS
 
 GOOD = {
@@ -26,6 +26,8 @@ GOOD = {
     "no soc": {key: value for key, value in vehicle().items() if key != "soc"},
     "a type in capitals": {**meter(), "type": "METER"},
     "a field more": {**vehicle(), "firmware": "7.1"},
+    "fields of the other kind": [{**meter(), "soc": 3}, {**vehicle(), "voltage": 230}],
+    "eleven fields more": {**vehicle(), **{f"é{n}": {} for n in range(11)}},
     "an old one": [meter(at=ago(days=400))],
 }
 BAD = {
@@ -130,7 +132,7 @@ def answered(monkeypatch):
 def counters() -> dict:
     return {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in (READINGS_ACCEPTED, READINGS_REJECTED, REQUESTS_REFUSED, REQUEST_SECONDS)
+        for metric in (READINGS_ACCEPTED, READINGS_REJECTED, READINGS_WITH_IGNORED, REQUESTS_REFUSED, REQUEST_SECONDS)
         for family in metric.collect()
         for sample in family.samples
         if not sample.name.endswith(("_sum", "_bucket", "_created"))

@@ -6,6 +6,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from webapp.http.answers import Count, JsonObject
 from webapp.http.errors import RowErrors, Unexamined
+from webapp.http.names import MAX_CHARACTERS, MAX_NAMES
 
 Receipt = Annotated[
     str,
@@ -24,6 +25,17 @@ class Accepted(JsonObject):
     accepted: Annotated[int, Meta(ge=1)]
     rejected: Count
     receipt: Receipt
+    ignored: (
+        Annotated[
+            list[str],
+            Meta(
+                max_length=MAX_NAMES,
+                description="fields of accepted readings that were ignored: no reading of their kind has them. The "
+                f"first {MAX_NAMES}, each cut after {MAX_CHARACTERS} characters",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     errors: Annotated[list[RowErrors], Meta(max_length=100)] | UnsetType = UNSET
     unexamined: Unexamined | UnsetType = UNSET
 

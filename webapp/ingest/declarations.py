@@ -14,7 +14,7 @@ from webapp.ingest.schemas import AtomicSchema, MeterReadingSchema, VehicleReadi
 
 DESCRIPTION = """\
 Good readings are accepted and bad ones listed; if none is good the answer is 422. With `atomic=true` one bad reading
-refuses the request. Unknown fields are ignored.
+refuses the request. Unknown fields are ignored, and the answer names them.
 
 The answer is sent once the readings are on disk. It is a promise: they reach history, or the dead letters with a
 reason; the receipt leads to their state. After a 503 nothing was accepted. After a 504, or no answer, send again: with

@@ -16,7 +16,8 @@ from marshmallow import ValidationError
 from models.access.bindings import Binding
 from models.readings import KINDS, METER, VEHICLE, Kind, MeterReading, VehicleReading, rfc3339, to_microseconds
 from webapp.http.bodies import Malformed
-from webapp.ingest.fast_decoding import SCHEMAS, Bounds, Decoded, covers, decode_fast, decode_row
+from webapp.http.names import closest, list_unknown
+from webapp.ingest.fast_decoding import FIELDS, SCHEMAS, Bounds, Decoded, covers, decode_fast, decode_row, field_names
 from webapp.ingest.rows import split_json, split_lines, split_row
 
 FORBIDDEN_DEVICE = "This key may not post for this device."
@@ -25,6 +26,8 @@ MAX_EXAMINED = 500
 # One thread of a process at a time decodes row by row. Another one waits this long for its turn.
 BUSY_SECONDS = 2.0
 _row_by_row = threading.Lock()
+_ALL_FIELDS = FIELDS[METER] | FIELDS[VEHICLE]
+_DEVICE_FIELDS = {kind.device_field for kind in KINDS.values()}
 
 
 class DecoderBusy(Exception):
@@ -71,6 +74,8 @@ def _decode_row_by_row(
         except ValidationError as error:
             examined += 1
             decoded.reject(index, error.normalized_messages())
+            if len(decoded.errors) == decoded.rejected:  # it is listed
+                _add_suggestions(decoded.errors[-1]["errors"], row)
             continue
         except Malformed as error:
             if is_single:
@@ -84,7 +89,21 @@ def _decode_row_by_row(
         else:
             readings: list = decoded.meters if row_kind is METER else decoded.vehicles
             readings.append(reading)
+            decoded.note_ignored(row_kind, row)
     return decoded
+
+
+def _add_suggestions(errors: dict[str, list[str]], row: Any) -> None:
+    """Adds to the errors of missing fields the unknown field of the row that may be meant."""
+    names = field_names(row)
+    missing = errors.keys() - set(names)
+    if "type" in missing:
+        missing |= _DEVICE_FIELDS.difference(names)
+    for name in list_unknown(names, _ALL_FIELDS):
+        if meant := closest(name, missing):
+            errors.setdefault(meant, []).append(f"Unknown field `{name}`; did you mean `{meant}`?")
+            if meant in _DEVICE_FIELDS:
+                errors.pop("type", None)
 
 
 def load_row(row: bytes, path_kind: Kind | None, bounds: Bounds) -> tuple[Kind, MeterReading | VehicleReading]:

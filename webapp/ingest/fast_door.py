@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import NamedTuple
 
+import msgspec
 from flask import Flask
 
 from models.access.keyring import KeysUnknown
@@ -22,6 +23,7 @@ from webapp.http.auth import sent_key
 from webapp.http.metrics import observe_request
 from webapp.http.request_log import log_request, name_request
 from webapp.ingest.acceptance import accept
+from webapp.ingest.counters import count_with_ignored
 from webapp.ingest.fast_decoding import Bounds, Decoded, TooManyReadings, covers, decode_fast
 from webapp.ingest.views import FAST_DOOR_REFUSAL, PATHS, Path
 
@@ -73,6 +75,9 @@ class FastDoor:
             environ["HTTP_X_REQUEST_ID"] = request_id
             return None
         body = _BODY % (decoded.accepted, accepted.receipt.encode())
+        if decoded.ignored:
+            count_with_ignored(decoded.with_ignored)
+            body = b'%s,"ignored":%s}' % (body[:-1], msgspec.json.encode(decoded.ignored))
         headers = [
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),

@@ -19,7 +19,7 @@ def _type(name: str) -> fields.String:
 
 
 class ReadingSchema(Schema):
-    """What both kinds of reading have in common. Firmware adds fields: unknown ones are ignored."""
+    """What both kinds of reading have in common. Firmware adds fields: the answer names unknown ones."""
 
     class Meta:
         unknown = EXCLUDE

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from flask import Blueprint, Response, g, request
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from models.access.keys import INGEST, READ
 from models.readings import METER, VEHICLE, Kind
@@ -26,7 +26,7 @@ from webapp.http.resources import current_resources, database
 from webapp.ingest.acceptance import Idempotency
 from webapp.ingest.allowances import accept_within_allowance, charging_refusals, create_allowances, require_allowance
 from webapp.ingest.answers import Accepted, Receipt, ReceiptState
-from webapp.ingest.counters import count_rejected
+from webapp.ingest.counters import count_rejected, count_with_ignored
 from webapp.ingest.declarations import declare
 from webapp.ingest.decoding import DecoderBusy, decode
 from webapp.ingest.fast_decoding import Bounds, Decoded, TooManyReadings
@@ -75,13 +75,18 @@ def ingest(path: Path, *, atomic: bool) -> Response:
             kept = msgspec.json.encode({"status": path.status, "answer": answer})
             idempotency = replace(idempotency, answer=kept)
         accepted = accept_within_allowance(decoded, idempotency)
+    # Not kept with the entry: a repeat has the same body, and with it the same fields.
+    ignored: list[str] | UnsetType = list(decoded.ignored) or UNSET
     if accepted.first_answer is not None:
         g.replayed = True
         first = msgspec.json.decode(accepted.first_answer)
-        response = json_response(Accepted(**first["answer"], receipt=accepted.receipt), first["status"])
+        response = json_response(
+            Accepted(**first["answer"], receipt=accepted.receipt, ignored=ignored), first["status"]
+        )
         response.headers["Idempotent-Replay"] = "true"
         return response
-    return json_response(Accepted(**answer, receipt=accepted.receipt), path.status)
+    count_with_ignored(decoded.with_ignored)
+    return json_response(Accepted(**answer, receipt=accepted.receipt, ignored=ignored), path.status)
 
 
 for path in PATHS:
