@@ -43,6 +43,7 @@ class Stack:
         self.key = ""
         self._wanted: tuple | None = None
         self._running: dict[str, subprocess.Popen] = {}
+        self._folders = contextlib.ExitStack()
 
     # ── The engine's processes ───────────────────────────────────────────────────────────────────────────────
 
@@ -56,7 +57,8 @@ class Stack:
         self.stop()
         with in_environment(variables | {"PORT": str(self.port)}):
             settings = devstack.settings.read()
-            self.environment = programs.environment(settings, self.database_url, self.redis_url, self.key)
+            self.environment = programs.environment(settings, self.database_url, self.redis_url)
+            self._folders.enter_context(programs.metrics_folders(self.home))
             for program in programs.applications(settings):
                 if program.name in names:
                     self.run(program.name, program.argv, program.directory)
@@ -99,6 +101,7 @@ class Stack:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # granian's children may outlive it
             process.wait()
+        self._folders.close()
 
     def web(self, application: str) -> list[str]:
         """The command line of a deployed web, with another application in it."""

@@ -18,9 +18,10 @@ def main() -> int:
         signal.signal(number, _stop)
 
     # Imported after the signal handlers: a Ctrl-C during this half second shows no traceback.
-    from devstack import StackError, settings, stack
+    from devstack import StackError, private, settings, stack
     from models.environment import SettingsError
 
+    os.umask(private.PRIVATE)
     try:
         stack.run(settings.read())
     except SettingsError as error:

@@ -1,11 +1,11 @@
 """The API key of this machine, for the simulator and the commands if keys are required."""
 
 import contextlib
-import os
 from pathlib import Path
 
 import psycopg
 
+from devstack import private
 from devstack.server import libpq_url
 from models.access.keys import SCOPES, Rights, create_key, new_key_text
 
@@ -14,11 +14,7 @@ NAME = "make up"
 
 def read_or_create_key(home: Path) -> str:
     """The key in this folder, readable by its owner only; created at the first start."""
-    file = home / "key"
-    if not file.exists():
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-            opened.write(new_key_text())
-    return file.read_text().strip()
+    return private.read_or_create_secret(home / "key", new_key_text)
 
 
 def register_key(key: str, database_url: str) -> None:

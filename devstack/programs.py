@@ -1,9 +1,12 @@
 """The programs of the stack, in the order of starting."""
 
+import contextlib
 import os
 import shutil
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,11 @@ PYTHON = [sys.executable, "-m"]
 # On a busy machine workers run before the web: answers take longer, which slows the senders, and the backlog stays
 # small. A flood of batches is stored a third faster, single readings no slower.
 LOW_PRIORITY = ["nice", "-n", "10"]
+# Servers are processes of another user if root starts them: they get no setting, no URL and no key.
+NO_ENVIRONMENT = ["env", "-i", f"PATH={os.defpath}"]
+METRICS = "run/metrics"  # in the stack's folder
+MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it has an unforeseeable name)
+METRICS_BYTES = 64 * 2**20  # far more than the processes write
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,10 @@ class Program:
 
 def servers(embedded: list[Server]) -> list[Program]:
     seconds = {"postgres": 4, "redis": 3}
-    return [Program(s.name, s.argv, seconds[s.name], s.directory, s.stop_signal, s.user) for s in embedded]
+    return [
+        Program(s.name, [*NO_ENVIRONMENT, *s.argv], seconds[s.name], s.directory, s.stop_signal, s.user)
+        for s in embedded
+    ]
 
 
 def applications(settings: Settings) -> list[Program]:
@@ -53,7 +64,7 @@ def applications(settings: Settings) -> list[Program]:
 
 def with_metrics(settings: Settings, role: str) -> list[str]:
     """The start of a command whose processes share a folder of metrics for their role."""
-    return ["env", f"PROMETHEUS_MULTIPROC_DIR={settings.home / 'run/metrics' / role}"]
+    return ["env", f"PROMETHEUS_MULTIPROC_DIR={settings.home / METRICS / role}"]
 
 
 def granian(settings: Settings) -> list[str]:
@@ -79,18 +90,38 @@ def granian(settings: Settings) -> list[str]:
     ]
 
 
-def environment(settings: Settings, database_url: str, redis_url: str, key: str | None) -> dict[str, str]:
-    """The environment of every program; makes its folders. `key` is the simulator's, where it needs one."""
-    metrics = settings.home / "run/metrics"
-    shutil.rmtree(metrics, ignore_errors=True)  # counters of processes that are gone
+@contextlib.contextmanager
+def metrics_folders(home: Path) -> Iterator[None]:
+    """Empty folders for the metrics of web and workers, removed on exit.
+
+    They are in memory if possible. Their files are mapped: on a full disk the kernel kills a process that writes one.
+    """
+    link = home / METRICS
+    _remove(link)
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > METRICS_BYTES:
+        link.symlink_to(tempfile.mkdtemp(prefix="energy-", dir=MEMORY))
     for role in ("web", "worker"):
-        (metrics / role).mkdir(parents=True)
+        (link / role).mkdir(parents=True)
+    try:
+        yield
+    finally:
+        _remove(link)
+
+
+def _remove(link: Path) -> None:
+    shutil.rmtree(link.resolve(), ignore_errors=True)
+    if link.is_symlink():
+        link.unlink()
+
+
+def environment(settings: Settings, database_url: str, redis_url: str) -> dict[str, str]:
+    """The environment of every program. It has no API key: the simulator reads its own from the folder."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("ENERGY_API_URL", "ENERGY_API_KEY")}
     metrics_port = settings.port + 1100  # 9100 beside 8000; as the API's, one for each stack of this machine
-    return os.environ | {
+    return inherited | {
+        "ENERGY_HOME": str(settings.home),
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
-        "ENERGY_API_URL": settings.url,
-        "ENERGY_API_KEY": key or "",
         "AUTH": settings.auth,
         "ALLOW_INSECURE": str(int(settings.auth == "off")),  # devstack/settings.py has checked it
         "WORKER_METRICS_PORT": os.environ.get("WORKER_METRICS_PORT")

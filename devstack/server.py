@@ -18,7 +18,7 @@ import sqlalchemy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from devstack import StackError
+from devstack import StackError, private
 
 ANSWER_SECONDS = 2
 STOP_SECONDS = 10
@@ -51,6 +51,7 @@ def running(server: Server) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C goes to the caller only, which then stops the server
+            umask=private.PRIVATE,
             **as_user(server.user),
         )
     try:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import urllib3
 
-from devstack import StackError, access, lock, postgres_server, programs, redis_server, server
+from devstack import StackError, access, lock, postgres_server, private, programs, redis_server, server
 from devstack.output import Output
 from devstack.settings import Settings
 from devstack.supervision import Events, Supervisor, supervised
+from models.environment import declared
+from models.settings import Settings as EngineSettings
 from models.settings import SettingsError, load_settings
 
 START_SECONDS = 15  # an embedded server that still fails then will not recover by itself
@@ -22,8 +24,7 @@ REACH_SECONDS = 5  # for servers named by DATABASE_URL and REDIS_URL
 
 def run(settings: Settings) -> None:
     """Starts everything and returns only by an exception: SystemExit for a requested stop, or StackError."""
-    for folder in ("", "log", "run"):
-        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    private.make_home(settings.home)
     with lock.held(settings.home) as held:
         if not server.free_port(settings.host, settings.port):
             raise StackError(
@@ -38,19 +39,20 @@ def run(settings: Settings) -> None:
                 server.wait_until_answering(name, url, failed=lambda: False, seconds=REACH_SECONDS)
 
         key = access.read_or_create_key(settings.home) if settings.auth == "required" else None
-        environment = programs.environment(settings, database_url, redis_url, key)
+        environment = programs.environment(settings, database_url, redis_url)
         check_engine_settings(environment)
-        write_env(settings.home / "env", environment)
+        publish(settings, environment, key)
         applications = programs.applications(settings)
         everything = [*programs.servers(embedded), *applications]
         events = Events()
         with (
+            programs.metrics_folders(settings.home),
             Output(settings.home / "log", [p.name for p in everything], events.translate) as output,
             supervised(settings.home, everything, environment, held) as supervisor,
         ):
             output.say(f"starting, with data and logs in {settings.home}")
             try:
-                start(supervisor, embedded, applications, environment, settings, output)
+                start(supervisor, embedded, applications, environment, key, settings, output)
                 supervisor.process.wait()
                 raise StackError("supervisord ended unexpectedly; everything is stopped")
             finally:
@@ -86,6 +88,7 @@ def start(
     embedded: list[server.Server],
     applications: list[programs.Program],
     environment: dict[str, str],
+    key: str | None,
     settings: Settings,
     output: Output,
 ) -> None:
@@ -95,7 +98,7 @@ def start(
     for each in embedded:
         server.wait_until_answering(each.name, each.url, failed=_fails_for_long(supervisor, each.name))
     migrate(environment, output)
-    if key := environment["ENERGY_API_KEY"]:
+    if key:
         access.register_key(key, environment["DATABASE_URL"])
     simulator = [program for program in applications if program.name == "simulate"]
     for program in applications:
@@ -143,12 +146,17 @@ def wait_until_live(url: str) -> None:
         time.sleep(0.2)
 
 
-def write_env(file: Path, environment: dict[str, str]) -> None:
-    # Without AUTH: a shell would pass it to the next start, which may listen on another address.
-    names = ("DATABASE_URL", "REDIS_URL", "ENERGY_API_URL", "ENERGY_API_KEY")
-    file.touch(mode=0o600)  # DATABASE_URL may contain a password
-    file.chmod(0o600)
-    file.write_text("".join(f"{name}={shlex.quote(environment[name])}\n" for name in names))
+def publish(settings: Settings, environment: dict[str, str], key: str | None) -> None:
+    """Writes the addresses for shells (`env`), and the engine's settings for the commands (`settings`)."""
+    engine = declared(EngineSettings)
+    # Without AUTH and the like: a shell would pass them to the next start, which may listen on another address.
+    addresses = {name: environment[name] for name in ("DATABASE_URL", "REDIS_URL", "ENERGY_HOME")}
+    _write(settings.home / "env", addresses | {"ENERGY_API_URL": settings.url, "ENERGY_API_KEY": key or ""})
+    _write(settings.home / "settings", {name: environment.get(name, "") for name in engine if name not in addresses})
+
+
+def _write(file: Path, variables: dict[str, str]) -> None:
+    private.write_for(None, file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
 
 
 def welcome(settings: Settings, output: Output) -> None:

@@ -46,7 +46,8 @@ def servers() -> Iterator[Servers]:
     with (
         tempfile.TemporaryDirectory(prefix="energy-tests-", ignore_cleanup_errors=True) as folder,
         server.running(postgres_server.prepare(Path(folder))) as database_url,
-        server.running(redis_server.prepare(Path(folder))) as redis_url,
+        # With all rights: some tests change its configuration.
+        server.running(redis_server.prepare(Path(folder), rights="~* &* +@all")) as redis_url,
     ):
         os.environ.update(DATABASE_URL=database_url, REDIS_URL=redis_url, LOG_LEVEL="WARNING")
         # Without keys; tests of keys use the fixture `refresh`.

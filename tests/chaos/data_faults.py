@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
+from devstack import private
 from tests.chaos.faults import Ground, fault, under_load
 
 HISTORIES = {"meter_readings_history": "kwh_consumed_ac", "vehicle_readings_history": "kwh_delivered_dc"}
@@ -75,6 +76,7 @@ def redis_restored_from_older_file(ground: Ground) -> None:
         ground.stack.supervisor.stopProcess("redis")
         shutil.rmtree(data)
         shutil.copytree(copy, data)
+        private.hand_over(data, private.server_user())
         shutil.rmtree(copy)
         ground.stack.supervisor.startProcess("redis", False)
         ground.stack.pid("redis")

@@ -61,15 +61,16 @@ def both_servers_killed(ground: Ground) -> None:
 
 @fault(recovers_in=40)
 def redis_out_of_memory(ground: Ground) -> None:
-    """maxmemory first a little above what Redis uses, then below it"""
+    """a long string leaves Redis first little memory, then none"""
     with ground.stack.redis() as redis:
-        usual = redis.config_get("maxmemory")["maxmemory"]
+        bound = redis.info("memory")["maxmemory"]
+        free = bound - redis.info("memory")["used_memory"]
         with ground.fleet.hurrying():
-            redis.config_set("maxmemory", int(redis.info("memory")["used_memory"] * 1.12))
+            redis.setrange("chaos:filler", int(free - bound * 0.11), b"x")
             under_load(4)
-        redis.config_set("maxmemory", int(redis.info("memory")["used_memory"] * 0.99))
+        redis.setrange("chaos:filler", int(free + bound * 0.01), b"x")
         under_load(3)
-        redis.config_set("maxmemory", usual)
+        redis.unlink("chaos:filler")
 
 
 @fault(recovers_in=60)

@@ -61,6 +61,7 @@ class Stack:
     def start(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
         settings = {"SIMULATE": "0", "WEB_WORKERS": "2", "WORKER_CONCURRENCY": "2", "LOG_LEVEL": "WARNING"}
+        settings["REDIS_MAXMEMORY"] = "384mb"  # one string may have 512
         place = {"ENERGY_HOME": str(self.home), "PORT": self.url.rsplit(":", 1)[1]}
         self.process = self._spawn(["devstack"], inherited | settings | place | self.variables, signal.SIGTERM)
         self.wait_until(lambda: self.process.poll() is not None or self.health()[0], START_SECONDS, "is not up")

@@ -98,7 +98,7 @@ def test_redis_is_durable(services, tmp_path):
     assert given["--maxmemory-policy"] == "noeviction"
     embedded = redis_server.prepare(tmp_path).argv[1:]
     embedded = dict(zip(embedded[::2], embedded[1::2], strict=True))
-    machine = {"--bind", "--port", "--dir", "--loglevel", "--protected-mode"}
+    machine = {"--bind", "--port", "--dir", "--loglevel", "--protected-mode", "--aclfile"}
     assert {name: value for name, value in given.items() if name not in machine} == {
         name: value for name, value in embedded.items() if name not in machine
     }

@@ -1,12 +1,19 @@
 """`make up` starts, survives a crash, stops in order and finds its data again."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
+
 from devstack import server
+from models.environment import declared
+from models.settings import Settings
+from tests import ROOT
 from tests.devstack.stack import eventually, started
 
 
@@ -29,7 +36,7 @@ def test_the_stack_survives_a_kill_and_finds_its_data_after_a_restart(home: Path
         assert server.unreachable(found) is None
         assert stack.stop() == 0
         assert server.unreachable(found) is not None
-        assert "Traceback" not in stack.printed()
+        assert "Traceback" not in stack.printed(), stack.printed()
         assert re.findall(r"devstack +\| (\w+) stopped", stack.printed()) == [
             "beat",
             "web",
@@ -49,7 +56,7 @@ def test_a_stack_with_required_keys_creates_one_for_this_machine(home: Path):
         read = f". '{env}' && echo $ENERGY_API_KEY"
         key = subprocess.run(["bash", "-c", read], capture_output=True, text=True, check=True).stdout.strip()
         assert key.startswith("eie_")
-        assert [(home / name).stat().st_mode & 0o777 for name in ("env", "key")] == [0o600, 0o600]
+        assert unprotected_files(home) == [home / "printed"]  # by this test
         assert stack.status("/v1/vehicles") == 401
         eventually(lambda: stack.status("/v1/vehicles/SIM-V001", key) == 200)
         curl = next(line for line in stack.printed().splitlines() if line.startswith("curl "))
@@ -57,7 +64,39 @@ def test_a_stack_with_required_keys_creates_one_for_this_machine(home: Path):
         assert '"accepted":2' in answer.replace(" ", "")
         assert key not in "".join(file.read_text(errors="replace") for file in (home / "log").iterdir())
         assert key not in stack.printed()
+        passwords = [(home / f"{name}.password").read_text() for name in ("postgres", "redis")]
+        for process in psutil.Process(stack.process.pid).children(recursive=True):
+            environment = (
+                Path(f"/proc/{process.pid}/environ").read_text() if Path("/proc/self/environ").exists() else ""
+            )
+            assert key not in environment, process
+            if process.name() in ("postgres", "redis-server"):
+                assert not environment.replace("\0", "").replace(f"PATH={os.defpath}", ""), process
+            assert not any(password in " ".join(process.cmdline()) for password in passwords), process
         assert stack.stop() == 0
+
+
+def test_commands_judge_the_settings_of_the_stack(home: Path):
+    with started(home, server.free_port("127.0.0.1", 0), STREAM_SHARDS="3") as stack:
+        elsewhere = {name: value for name, value in os.environ.items() if name not in declared(Settings)}
+        for command in (f"ENERGY_HOME={home} ", f"set -a; . {home}/env; set +a; "):
+            command += f"{sys.executable} -m webapp.commands doctor --json"
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=ROOT, env=elsewhere, capture_output=True, text=True, check=False
+            )
+            found = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+            assert (found["auth"]["verdict"], found["auth"]["found"][:13]) == ("warning", "AUTH is `off`")
+            assert found["shards"]["found"].startswith("3 shards")
+        assert stack.stop() == 0
+
+
+def unprotected_files(home: Path) -> list[Path]:
+    """Those that other users can read, by their own mode or by those of the folders above."""
+    found = []
+    for folder, names, files in os.walk(home):
+        names[:] = [name for name in names if (Path(folder) / name).stat().st_mode & 0o005]
+        found += [Path(folder) / name for name in files if (Path(folder) / name).stat().st_mode & 0o004]
+    return found
 
 
 def test_the_printed_addresses_answer(home: Path):
