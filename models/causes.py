@@ -12,6 +12,23 @@ class Cause(NamedTuple):
     request: str = "try again later"  # the remedy of a client whose request failed
 
 
+READ_ONLY = Cause(
+    "The database is read-only",
+    'in psql: "alter database … reset default_transaction_read_only" (also "alter role …" and "alter system …"); '
+    "if it is a standby, set DATABASE_URL to the primary",
+)
+
+NO_CONNECTIONS = Cause(
+    "Postgres has no connection left (max_connections)",
+    'end what holds them ("select application_name, state, count(*) from pg_stat_activity group by 1, 2", as '
+    "superuser); lower DB_POOL_SIZE or the number of processes, raise max_connections, or put a pooler between",
+)
+
+SCHEMA_LACKS = Cause(
+    "The schema lacks what the code needs",
+    "`alembic upgrade head`; if it is at head already, restore what is missing from a backup (pg_restore --table)",
+)
+
 # Searched in "<class of the error>: <its text>", in this order: Redis's own errors come first.
 _CAUSES = {
     "MISCONF|AOF": Cause(
@@ -46,21 +63,13 @@ _CAUSES = {
         "Redis does not answer in time",
         "see whether its process is stopped, its machine overloaded, or a command slow (redis-cli slowlog get)",
     ),
-    "ReadOnlySqlTransaction|read-only transaction": Cause(
-        "The database is read-only",
-        'in psql: "alter database … reset default_transaction_read_only" (also "alter role …" and "alter system …"); '
-        "if it is a standby, set DATABASE_URL to the primary",
-    ),
+    "ReadOnlySqlTransaction|read-only transaction": READ_ONLY,
     "No space left|DiskFull|could not (extend|write)": Cause(
         "The disk of Postgres is full",
         "make room on the disk of its data folder (df -h): remove forgotten replication slots and other files, drop "
         "old partitions, or enlarge the disk; the drain goes on by itself",
     ),
-    "too many clients|TooManyConnections|too many connections|remaining connection slots": Cause(
-        "Postgres has no connection left (max_connections)",
-        'end what holds them ("select application_name, state, count(*) from pg_stat_activity group by 1, 2", as '
-        "superuser); lower DB_POOL_SIZE or the number of processes, raise max_connections, or put a pooler between",
-    ),
+    "too many clients|TooManyConnections|too many connections|remaining connection slots": NO_CONNECTIONS,
     "database system is|CannotConnectNow|AdminShutdown|CrashShutdown|terminating connection": Cause(
         "Postgres is starting or shutting down",
         "wait; if it lasts, see its log: recovery after a crash may take minutes",
@@ -73,10 +82,7 @@ _CAUSES = {
         "History has no partition for this day",
         "`energy partitions ensure`; then check beat and the workers, which do this every 10 minutes",
     ),
-    "Undefined(Table|Column|Function|Object)|(relation|column|function) .* does not exist": Cause(
-        "The schema lacks what the code needs",
-        "`alembic upgrade head`; if it is at head, restore what the error names from a backup (pg_restore --table)",
-    ),
+    "Undefined(Table|Column|Function|Object)|(relation|column|function) .* does not exist": SCHEMA_LACKS,
     "InsufficientPrivilege|permission denied": Cause(
         "The engine's role lacks a right",
         "grant it to the user of DATABASE_URL; the tables should belong to that user",

@@ -67,6 +67,7 @@ def _open_pool(settings: Settings, role: str, size: int, wait_seconds: float, st
         connection_class=BoundedConnection,
         check=_check_connection,
         kwargs=connection_options(role, statement_seconds),
+        reset=_close_read_only,
         configure=partial(_set_wait, statement_seconds + GRACE_SECONDS),
         name=role,
         open=True,
@@ -75,6 +76,12 @@ def _open_pool(settings: Settings, role: str, size: int, wait_seconds: float, st
 
 def _set_wait(seconds: float, connection: BoundedConnection) -> None:
     connection.wait_seconds = seconds
+
+
+def _close_read_only(connection: BoundedConnection) -> None:
+    """A session keeps the default that it began with: after one failed use, the next session can write again."""
+    if connection.pgconn.parameter_status(b"default_transaction_read_only") == b"on":
+        connection.close()
 
 
 def _check_connection(connection: BoundedConnection) -> None:

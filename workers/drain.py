@@ -15,7 +15,7 @@ import psycopg
 import redis
 import structlog
 
-from models.causes import log_fields
+from models.causes import describe, log_fields
 from models.database import is_transient
 from models.observability.metrics import step
 from models.resources import Resources
@@ -62,6 +62,8 @@ def drain(shard: int) -> None:
     except (redis.RedisError, psycopg.Error, MostlyRefused) as error:
         # The entries stay in the stream and the sweep rings again.
         count_failure(error)
+        with suppress(redis.RedisError):
+            resources.stream.note_failure(shard, describe(error))
         log.warning("drain_failed", shard=shard, **log_fields(error))
         return
     ring(shard)
@@ -151,4 +153,4 @@ def _note_failure(connection: psycopg.Connection, shard: int, error: Exception) 
     if isinstance(error, psycopg.Error) and is_transient(error):
         return
     with suppress(psycopg.Error), connection.transaction():
-        note_failure(connection, shard, f"{type(error).__name__}: {str(error).strip()}"[:500])
+        note_failure(connection, shard, describe(error)[:500])

@@ -5,6 +5,7 @@ Keys of shard n:
     telemetry:{n}                    stream; an entry is one field, `v1`, with an encoded `Entry`
                                      its group `stored` holds the stored id, written by the trim: the two are lost
                                      together or not at all
+    telemetry:{n}:failure            why the last drain of the shard failed; expires
     telemetry:{n}:token:<token>      outcome of the appends under this token (models/stream/admission.py)
     telemetry:{n}:allowance:<owner>  readings that an API key may still send (models/access/limits.py)
 
@@ -24,6 +25,10 @@ def stream_key(shard: int) -> str:
 def former_stored_key(shard: int) -> str:
     """Where earlier releases kept the stored id; the first trim deletes it."""
     return f"telemetry:{{{shard}}}:stored"
+
+
+def failure_key(shard: int) -> str:
+    return f"telemetry:{{{shard}}}:failure"
 
 
 def token_key(shard: int, token: str) -> str:

@@ -16,7 +16,18 @@ from models.settings import MAX_SHARDS, Settings
 from models.stream.admission import Appended, Conditions
 from models.stream.appender import Append, Appender
 from models.stream.entry_ids import NO_ENTRY, EntryId, parse_entry_id
-from models.stream.keys import FIELD, RECEIVED_KEY, allowance_key, former_stored_key, stream_key, token_key
+from models.stream.keys import (
+    FIELD,
+    RECEIVED_KEY,
+    allowance_key,
+    failure_key,
+    former_stored_key,
+    stream_key,
+    token_key,
+)
+
+# Longer than the longest time between two tries: a statement's timeout.
+FAILURE_SECONDS = 120
 
 
 class StreamEntry(NamedTuple):
@@ -161,11 +172,20 @@ class TelemetryStream:
         except redis.ResponseError:
             return NO_ENTRY
 
+    def note_failure(self, shard: int, failure: str) -> None:
+        """Keeps for FAILURE_SECONDS why a drain failed: Postgres may be what fails, and could not keep it."""
+        self._redis.set(failure_key(shard), failure, ex=FAILURE_SECONDS)
+
     # ── For health and metrics ──────────────────────────────────────────────────────────────────────────
 
     def backlog(self, shard: int) -> int:
         """Entries in the shard's stream: those not yet in Postgres, and for a moment those just stored."""
         return self._redis.xlen(stream_key(shard))
+
+    def get_failure(self, shard: int) -> str | None:
+        """Why a drain of the shard failed within FAILURE_SECONDS. One that succeeded since does not remove it."""
+        failure: Any = self._redis.get(failure_key(shard))
+        return failure.decode() if failure else None
 
     def oldest(self, shard: int) -> EntryId | None:
         """The oldest entry of the shard's stream, None if it is empty."""

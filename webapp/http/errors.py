@@ -84,6 +84,7 @@ def init_app(app: Flask) -> None:
         OutcomeUnknown: _outcome_unknown,
         TokenReused: _token_reused,
         psycopg.OperationalError: _unavailable,
+        psycopg.errors.ReadOnlySqlTransaction: _unavailable,
         PoolTimeout: _unavailable,
         CircuitBreakerError: _unavailable,
         redis.ConnectionError: _unavailable,
