@@ -7,6 +7,7 @@ from msgspec import Meta
 from werkzeug.wrappers import Response as AnyResponse
 
 from models.access.keys import READ
+from models.health.checks import Verdict
 from models.health.readiness import check_readiness, failed_checks
 from models.health.snapshot import take_snapshot
 from models.version import VERSION
@@ -45,6 +46,9 @@ class Checks(JsonObject):
     """Each part by name, in the order of cause: what comes first explains what comes later."""
 
     postgres: Check
+    connections: Check
+    transactions: Check
+    slots: Check
     migrations: Check
     partitions: Check
     redis: Check
@@ -52,6 +56,7 @@ class Checks(JsonObject):
     backlog: Check
     drain: Check
     stream: Check
+    broker: Check
     beat: Check
     workers: Check
     keys: Check
@@ -59,10 +64,14 @@ class Checks(JsonObject):
     rollups: Check
 
 
+Warnings = Annotated[FieldErrors, Meta(description="what works at a cost, and the remedy, by part")]
+
+
 class Ready(JsonObject):
     """All parts work."""
 
     status: Literal["ready"]
+    warnings: Warnings
     checks: Checks
 
 
@@ -70,6 +79,7 @@ class NotReady(Error, kw_only=True):
     """An error with the state of each part."""
 
     errors: FieldErrors
+    warnings: Warnings
     checks: Checks
 
 
@@ -110,12 +120,19 @@ def get_readiness() -> Ready | Response:
     checks = Checks(
         **{name: Check(ok=check.ok, detail=check.detail, figures=check.figures) for name, check in found.items()}
     )
+    warnings = {name: [detail] for name, detail in failed_checks(found, Verdict.WARNING).items()}
     if failed := failed_checks(found):
         errors = {name: [detail] for name, detail in failed.items()}
         return error_response(
-            503, f"Not ready: {', '.join(failed)}", errors, reason="not_ready", shape=NotReady, checks=checks
+            503,
+            f"Not ready: {', '.join(failed)}",
+            errors,
+            reason="not_ready",
+            shape=NotReady,
+            checks=checks,
+            warnings=warnings,
         )
-    return Ready(status="ready", checks=checks)
+    return Ready(status="ready", warnings=warnings, checks=checks)
 
 
 @bp.get("/metrics")

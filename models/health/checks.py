@@ -1,6 +1,6 @@
 """A check: the verdict on one part of the engine, and what was found."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -14,15 +14,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """`detail` is a sentence for people; `figures` are for programs, with their units in the names."""
+    """`detail` is a sentence for people; `figures` are for programs, with their units in the names.
+
+    `remedy` is that of the cause found; None: the usual one of the check (models/health/remedies.py).
+    """
 
     verdict: Verdict
     detail: str
     figures: dict[str, int | float | str] = field(default_factory=dict)
+    remedy: str | None = None
 
     @property
     def ok(self) -> bool | None:
         return {Verdict.WRONG: False, Verdict.UNKNOWN: None}.get(self.verdict, True)
+
+    def with_remedy(self, remedy: str | None) -> "Check":
+        return replace(self, remedy=remedy)
 
     def to_json(self) -> dict[str, Any]:
         return {"ok": self.ok, "detail": self.detail, "figures": self.figures}

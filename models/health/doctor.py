@@ -9,7 +9,7 @@ import psycopg
 from models.health.checks import NO_REDIS, Check, Verdict, good, unknown, warning, wrong
 from models.health.postgres_snapshot import PostgresSnapshot
 from models.health.readiness import check_readiness
-from models.health.remedies import REMEDIES, Remedy
+from models.health.remedies import REMEDIES, get_remedy
 from models.health.server_checks import check_postgres_durability, check_redis_durability
 from models.health.snapshot import CONNECT_SECONDS, Snapshot
 from models.health.stored_rows import check_stored_rows
@@ -26,7 +26,8 @@ CLOCK_WRONG_SECONDS = 5.0
 class Finding:
     name: str
     check: Check
-    remedy: Remedy
+    why: str
+    remedy: str
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -34,8 +35,8 @@ class Finding:
             "verdict": str(self.check.verdict),
             "found": self.check.detail,
             "figures": self.check.figures,
-            "why": self.remedy.why,
-            "remedy": self.remedy.remedy,
+            "why": self.why,
+            "remedy": self.remedy,
         }
 
 
@@ -62,7 +63,9 @@ def examine(snapshot: Snapshot, *, debug: bool) -> list[Finding]:
     checks["debug"] = wrong("FLASK_DEBUG is on") if debug else good("FLASK_DEBUG is off")
     if postgres and ready["partitions"].ok:
         ready["partitions"] = _check_days_ahead(postgres.days_ahead or 0, settings.partition_days_ahead)
-    return [Finding(name, check, REMEDIES[name]) for name, check in (checks | ready).items()]
+    return [
+        Finding(name, check, REMEDIES[name].why, get_remedy(name, check)) for name, check in (checks | ready).items()
+    ]
 
 
 def is_healthy(findings: list[Finding], *, strict: bool) -> bool:

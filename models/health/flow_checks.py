@@ -1,15 +1,16 @@
 """Checks of a reading's way: is there room, do entries reach Postgres, do beat and the workers run?"""
 
-from models.health.checks import NO_SCHEMA, Check, Verdict, good, unknown, warning, wrong
+from models.causes import find_cause
+from models.health.checks import NO_POSTGRES, NO_REDIS, NO_SCHEMA, Check, Verdict, good, unknown, warning, wrong
+from models.health.postgres_activity import end_sessions
 from models.health.postgres_snapshot import PostgresSnapshot
 from models.health.redis_snapshot import RedisSnapshot
 from models.health.server_checks import check_memory
+from models.health.snapshot import Snapshot
 from models.observability.heartbeats import BEAT, SILENT_SECONDS, SWEEP, WORKER
 from models.readings import rfc3339
 from models.storage.positions import ShardPosition
 
-# A shard is stuck if its oldest entry is older than this and its position has not moved for as long.
-STUCK_SECONDS = 30
 # The roll-ups are stalled if the watermark is older than this and has not moved for as long.
 ROLLUPS_STALLED_SECONDS = 300
 
@@ -33,21 +34,28 @@ def check_backlog(redis: RedisSnapshot, bound: int) -> Check:
     return good(f"{entries:,} entries wait; a shard holds up to {bound:,}", **figures)
 
 
-def check_drain(redis: RedisSnapshot, postgres: PostgresSnapshot) -> Check:
+def check_drain(snapshot: Snapshot) -> Check:
+    """What holds the drain, if it is stuck: sessions that block it, else the failure of the last batch."""
+    redis, postgres = snapshot.redis, snapshot.postgres
+    if not (redis and postgres):
+        return NO_POSTGRES if redis else NO_REDIS
     if postgres.positions is None:
         return NO_SCHEMA
-    stuck = []
-    for number, shard in redis.shards.items():
-        position = postgres.positions.get(number)
-        # If the position has never moved, it stands still since its oldest entry came.
-        still = min(_still_seconds(position, postgres), shard.lag_seconds)
-        if shard.backlog and still > STUCK_SECONDS:
-            failure = (position and position.failure) or "no failure was recorded"
-            stuck.append(f"shard {number} has not moved for {still:.0f} s: {failure}")
     lag = max((shard.lag_seconds for shard in redis.shards.values()), default=0.0)
-    figures = {"lagSeconds": round(lag, 3), "stuckShards": len(stuck)}
+    figures = {"lagSeconds": round(lag, 3), "stuckShards": len(snapshot.stuck_shards)}
+    stuck, cause = [], None
+    for number, still in snapshot.stuck_shards.items():
+        position = postgres.positions.get(number)
+        failure = redis.shards[number].failure or (position and position.failure)
+        cause = cause or (failure and find_cause(failure))
+        stuck.append(f"shard {number} has not moved for {still:.0f} s: {failure or 'no failure was recorded'}")
+    if snapshot.blockers:
+        stuck.append(f"blocked by {', '.join(map(str, snapshot.blockers))}")
+        return wrong(f"The drain is stuck: {'; '.join(stuck)}", **figures).with_remedy(end_sessions(snapshot.blockers))
     if stuck:
-        return wrong(f"The drain is stuck: {'; '.join(stuck)}", **figures)
+        summary = f". {cause.summary}" if cause else ""
+        found = wrong(f"The drain is stuck: {'; '.join(stuck)}{summary}", **figures)
+        return found.with_remedy(cause.remedy) if cause else found
     is_waiting = any(shard.backlog for shard in redis.shards.values())
     return good(f"The oldest entry is {lag:.1f} s old" if is_waiting else "No entry waits", **figures)
 
@@ -56,8 +64,11 @@ def _still_seconds(position: ShardPosition | None, postgres: PostgresSnapshot) -
     return postgres.seconds_since(position.moved_at) if position and position.moved_at else _NEVER
 
 
-def check_stream(diverged_shards: list[int] | None, positions: dict[int, ShardPosition] | None) -> Check:
+def check_stream(snapshot: Snapshot) -> Check:
     """Whether each stream matches its stored position now; and when it last did not."""
+    if not (snapshot.redis and snapshot.postgres):
+        return NO_POSTGRES if snapshot.redis else NO_REDIS
+    positions, diverged_shards = snapshot.postgres.positions, snapshot.diverged_shards
     if positions is None:
         return NO_SCHEMA
     if diverged_shards is None:
@@ -69,6 +80,13 @@ def check_stream(diverged_shards: list[int] | None, positions: dict[int, ShardPo
         times = ", ".join(f"shard {shard} at {rfc3339(moment, 'seconds')}" for shard, moment in earlier.items())
         return good(f"Diverged and was repaired: {times}; docs/guarantees.md lists what may be lost")
     return good("Every stream matches its stored position")
+
+
+def check_broker(redis: RedisSnapshot) -> Check:
+    if not redis.garbage:
+        return good("The broker's queues hold tasks")
+    found = ", ".join(f"`{queue}` ({message})" for queue, message in redis.garbage.items())
+    return wrong(f"What is no task waits in the broker's lists and ends each worker that takes it: {found}")
 
 
 def check_beat(redis: RedisSnapshot) -> Check:

@@ -13,20 +13,32 @@ from psycopg.rows import dict_row, scalar_row
 from models.alerts.figures import count_alerts, count_deliveries
 from models.analytics.rollups.watermark import RollupState, get_state
 from models.database import BoundedConnection, bounded
+from models.health.postgres_activity import Session, Slot, list_idle_slots, list_long_transactions
+from models.readings import KINDS
 from models.sql import one
 from models.storage.partitions import days_ahead
 from models.storage.positions import ShardPosition, list_positions
 
 # The settings on which a commit's durability depends.
 DURABLE_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
+# Without one of these no reading is stored, or none is shown.
+TABLES = ["ingest_positions", "ingest_batches", "dead_letters"]
+TABLES += [table for kind in KINDS.values() for table in (kind.history, kind.live)]
 # The schema is missing, or older than this code.
 _NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedObject)
 
 # The columns are fields of a PostgresSnapshot.
 _SERVER = """
 select clock_timestamp() as now, current_setting('server_version_num')::int as version,
-       pg_is_in_recovery() as is_standby, current_setting('TimeZone') as session_time_zone,
-       (select json_object_agg(name, current_setting(name)) from unnest(%s::text[]) as wanted (name)) as settings
+       pg_is_in_recovery() as is_standby, current_setting('transaction_read_only')::bool as is_read_only,
+       current_setting('TimeZone') as session_time_zone,
+       (select json_object_agg(name, current_setting(name)) from unnest(%(settings)s::text[]) as wanted (name))
+         as settings,
+       (select count(*) from pg_stat_activity where usesysid is not null) as connections,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+         as max_connections,
+       array(select name from unnest(%(tables)s::text[]) as wanted (name) where to_regclass(name) is null)
+         as missing_tables
 """
 
 T = TypeVar("T")
@@ -41,8 +53,14 @@ class PostgresSnapshot:
     ahead_seconds: float  # its clock minus this machine's
     version: int  # 180001 for 18.1
     is_standby: bool
+    is_read_only: bool
     session_time_zone: str
     settings: dict[str, str]  # the DURABLE_SETTINGS
+    connections: int  # of all programs
+    max_connections: int  # for roles that are no superusers
+    missing_tables: list[str]  # of TABLES
+    long_transactions: list[Session]
+    idle_slots: list[Slot]
     revision: str | None
     days_ahead: int | None
     positions: dict[int, ShardPosition] | None  # by shard
@@ -55,14 +73,20 @@ class PostgresSnapshot:
         return max(0.0, (self.now - moment).total_seconds())
 
 
-def snapshot_postgres(connect: Connect, *, seconds: float) -> PostgresSnapshot:
-    """Waits at most `seconds` for each answer. Raises psycopg.Error or PoolTimeout."""
+def snapshot_postgres(connect: Connect, *, seconds: float, detailed: bool) -> PostgresSnapshot:
+    """Waits at most `seconds` for each answer. Raises psycopg.Error or PoolTimeout.
+
+    `detailed`: with users and queries of other sessions.
+    """
     with connect() as connection, bounded(connection, seconds):
         started = time.time()
-        server = one(connection.cursor(row_factory=dict_row).execute(_SERVER, [list(DURABLE_SETTINGS)]))
+        wanted = {"settings": list(DURABLE_SETTINGS), "tables": TABLES}
+        server = one(connection.cursor(row_factory=dict_row).execute(_SERVER, wanted))
         middle = (started + time.time()) / 2
         return PostgresSnapshot(
             **server,
+            long_transactions=list_long_transactions(connection, detailed=detailed),
+            idle_slots=list_idle_slots(connection),
             ahead_seconds=server["now"].timestamp() - middle,
             revision=if_migrated(_revision, connection),
             days_ahead=if_migrated(days_ahead, connection),

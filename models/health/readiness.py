@@ -1,14 +1,25 @@
 """Readiness: a check for each part that accepted readings need on their way to Postgres."""
 
 from models.health.checks import NO_POSTGRES, NO_REDIS, Check, Verdict
-from models.health.flow_checks import check_backlog, check_beat, check_drain, check_rollups, check_stream, check_workers
-from models.health.remedies import REMEDIES
+from models.health.flow_checks import (
+    check_backlog,
+    check_beat,
+    check_broker,
+    check_drain,
+    check_rollups,
+    check_stream,
+    check_workers,
+)
+from models.health.remedies import get_remedy
 from models.health.server_checks import (
+    check_connections,
     check_durability,
     check_migrations,
     check_partitions,
     check_postgres,
     check_redis,
+    check_slots,
+    check_transactions,
 )
 from models.health.snapshot import Snapshot
 from models.health.thread_checks import check_keys, check_threads
@@ -23,20 +34,19 @@ def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
     another part does not count.
     """
     postgres, redis = snapshot.postgres, snapshot.redis
-    if redis and postgres:
-        drain = check_drain(redis, postgres)
-        stream = check_stream(snapshot.diverged_shards, postgres.positions)
-    else:
-        drain = stream = NO_POSTGRES if redis else NO_REDIS
     return {
         "postgres": check_postgres(snapshot),
+        "connections": check_connections(postgres) if postgres else NO_POSTGRES,
+        "transactions": check_transactions(postgres) if postgres else NO_POSTGRES,
+        "slots": check_slots(postgres) if postgres else NO_POSTGRES,
         "migrations": check_migrations(postgres) if postgres else NO_POSTGRES,
         "partitions": check_partitions(postgres) if postgres else NO_POSTGRES,
         "redis": check_redis(snapshot),
         "durability": check_durability(postgres, redis),
         "backlog": check_backlog(redis, snapshot.settings.shard_max_entries) if redis else NO_REDIS,
-        "drain": drain,
-        "stream": stream,
+        "drain": check_drain(snapshot),
+        "stream": check_stream(snapshot),
+        "broker": check_broker(redis) if redis else NO_REDIS,
         "beat": check_beat(redis) if redis else NO_REDIS,
         "workers": check_workers(redis, postgres) if redis else NO_REDIS,
         "keys": check_keys(snapshot),
@@ -45,10 +55,10 @@ def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
     }
 
 
-def failed_checks(checks: dict[str, Check]) -> dict[str, str]:
-    """What is wrong and its remedy, by part."""
+def failed_checks(checks: dict[str, Check], verdict: Verdict = Verdict.WRONG) -> dict[str, str]:
+    """What is wrong (or a warning) and its remedy, by part."""
     return {
-        name: f"{check.detail}. Remedy: {REMEDIES[name].remedy}"
+        name: f"{check.detail}. Remedy: {get_remedy(name, check)}"
         for name, check in checks.items()
-        if check.verdict is Verdict.WRONG
+        if check.verdict is verdict
     }

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from models.causes import NO_CONNECTIONS
+from models.health.checks import Check
+from models.health.redis_snapshot import QUEUES
+
 
 @dataclass(frozen=True)
 class Remedy:
@@ -26,6 +30,17 @@ REMEDIES = {
     "postgres": Remedy(
         "Postgres holds history, live rows and positions; without it the backlog grows until it is full.",
         "start it, or set DATABASE_URL to the primary (user, password, database and network must fit)",
+    ),
+    "connections": Remedy(
+        "When all are in use, a restarted web or worker process can't connect.", NO_CONNECTIONS.remedy
+    ),
+    "transactions": Remedy(
+        "An open transaction holds its locks, and keeps vacuum from removing deleted rows: tables grow.",
+        "end it where it was begun; set idle_in_transaction_session_timeout for that role",
+    ),
+    "slots": Remedy(
+        "Postgres keeps its log for the reader of a replication slot, until the disk is full.",
+        "start the reader, or drop the slot: select pg_drop_replication_slot('…')",
     ),
     "redis": Remedy(
         "Readings are accepted into Redis; without it requests get 503.",
@@ -112,6 +127,11 @@ REMEDIES = {
         "A Redis that was flushed or restored no longer has all entries that it accepted.",
         "none: the next drain repairs it. docs/guarantees.md lists what may be lost",
     ),
+    "broker": Remedy(
+        "Another program writes into the broker's lists. A worker ends when it takes a message that it can't read.",
+        f"redis-cli del {' '.join(QUEUES)} (of CELERY_BROKER_URL): they hold no reading, and beat fills them again; "
+        "then find the program",
+    ),
     "beat": Remedy(
         "Beat starts the sweep and the creation of partitions: without it a shard may wait, and days run out.",
         "start it: `celery -A workers beat` (docker compose up --detach beat)",
@@ -133,3 +153,8 @@ REMEDIES = {
         "see rollups_failed in the workers' log, and whether beat runs; `energy rollups status`",
     ),
 }
+
+
+def get_remedy(name: str, check: Check) -> str:
+    """The remedy of the cause that the check found, else the usual one."""
+    return check.remedy or REMEDIES[name].remedy

@@ -2,29 +2,41 @@
 
 from typing import Any
 
+from models.causes import NO_CONNECTIONS, READ_ONLY, SCHEMA_LACKS
 from models.health.checks import NO_POSTGRES, NO_REDIS, NO_SCHEMA, Check, Verdict, good, unknown, warning, wrong
+from models.health.postgres_activity import end_sessions
 from models.health.postgres_snapshot import DURABLE_SETTINGS, PostgresSnapshot
 from models.health.redis_snapshot import RedisSnapshot
-from models.health.snapshot import Snapshot
+from models.health.snapshot import Outage, Snapshot
 from models.revisions import known_revisions
 from models.stream.appender import MEMORY_SHARE
 
 # Less free memory than this share is a warning; at MEMORY_SHARE used requests get 503.
 FREE_MEMORY_SHARE = 0.2
 MIB = 1024 * 1024
+# More than this share in use is a warning: a restart of web and workers needs some.
+FULL_SHARE = 0.9
+# A replica that restarts falls behind by less.
+SLOT_BYTES = 64 * MIB
 
 
 def check_postgres(snapshot: Snapshot) -> Check:
     if not snapshot.postgres:
-        return wrong(f"Postgres does not answer: {snapshot.postgres_error}")
-    if snapshot.postgres.is_standby:
-        return wrong("Postgres is a standby and takes no writes")
+        return _outage("Postgres", snapshot.postgres_outage)
+    if snapshot.postgres.is_standby or snapshot.postgres.is_read_only:
+        kind = "a standby" if snapshot.postgres.is_standby else "read-only"
+        return wrong(f"Postgres is {kind} and takes no writes").with_remedy(READ_ONLY.remedy)
     return good(f"Postgres {snapshot.postgres.version // 10_000} answers")
+
+
+def _outage(server: str, outage: Outage | None) -> Check:
+    outage = outage or Outage("unknown error", None)
+    return wrong(f"{server} does not answer: {outage.text}").with_remedy(outage.remedy)
 
 
 def check_redis(snapshot: Snapshot) -> Check:
     if not snapshot.redis:
-        return wrong(f"Redis does not answer: {snapshot.redis_error}")
+        return _outage("Redis", snapshot.redis_outage)
     if snapshot.redis.info.get("role") == "slave":
         return wrong("Redis is a replica and takes no writes")
     return good(f"Redis {snapshot.redis.info.get('redis_version')} answers")
@@ -38,9 +50,42 @@ def check_migrations(postgres: PostgresSnapshot) -> Check:
     figures = {"revision": revision, "head": head}
     if revision in earlier:
         return wrong(f"The schema is at {revision}, behind {head}", **figures)
+    if postgres.missing_tables and revision == head:
+        missing = ", ".join(postgres.missing_tables)
+        return wrong(f"The schema is at {head}, but lacks {missing}", **figures).with_remedy(SCHEMA_LACKS.remedy)
+    if not revision.isdigit():
+        return warning(f"The schema is at {revision}, which is no revision of this product", **figures)
     if revision != head:  # during an upgrade: a migration suits the code before it
         return good(f"The schema is at {revision}, ahead of this code, whose newest is {head}", **figures)
     return good(f"The schema is at {head}, the newest revision", **figures)
+
+
+def check_connections(postgres: PostgresSnapshot) -> Check:
+    used, bound = postgres.connections, postgres.max_connections
+    figures = {"used": used, "max": bound}
+    if used >= bound * FULL_SHARE:
+        return warning(f"{used} of {bound} connections are in use: Postgres refuses more", **figures).with_remedy(
+            NO_CONNECTIONS.remedy
+        )
+    return good(f"{used} of {bound} connections are in use", **figures)
+
+
+def check_transactions(postgres: PostgresSnapshot) -> Check:
+    if found := postgres.long_transactions:
+        named = ", ".join(map(str, found))
+        return warning(f"Transactions stay open: {named}", listed=len(found)).with_remedy(end_sessions(found))
+    return good("No transaction of another program is long")
+
+
+def check_slots(postgres: PostgresSnapshot) -> Check:
+    kept = [slot for slot in postgres.idle_slots if slot.bytes >= SLOT_BYTES]
+    if not kept:
+        return good("No replication slot keeps old log")
+    named = ", ".join(f"`{slot.name}` {slot.bytes / MIB:,.0f} MiB" for slot in kept)
+    ended = "; ".join(f"select pg_drop_replication_slot('{slot.name}')" for slot in kept)
+    return warning(f"Replication slots without a reader keep log on disk: {named}", slots=len(kept)).with_remedy(
+        f"start the reader; if there is none any more, in psql as superuser: {ended}"
+    )
 
 
 def check_partitions(postgres: PostgresSnapshot) -> Check:

@@ -44,9 +44,9 @@ def _print(findings: list[Finding]) -> None:
     """Remedies only of warnings and errors; `--json` has all."""
     table = new_table("", "checked", "found, and why it matters")
     for finding in findings:
-        text = Text.assemble((finding.check.detail, "bold"), f"\n{finding.remedy.why}")
+        text = Text.assemble((finding.check.detail, "bold"), f"\n{finding.why}")
         if finding.check.verdict in (Verdict.WRONG, Verdict.WARNING):
-            text.append(f"\nremedy: {finding.remedy.remedy}")
+            text.append(f"\nremedy: {finding.remedy}")
         table.add_row(SYMBOLS[finding.check.verdict], finding.name, text)
     console().print(table)
     counted = {verdict: sum(finding.check.verdict is verdict for finding in findings) for verdict in Verdict}
