@@ -28,7 +28,7 @@ def hourly_rows(database: psycopg.Connection, kind: str) -> dict[tuple[str, date
     columns = {
         "meter": "kwh, readings, implausible, voltage_sum",
         "vehicle": """kwh, readings, implausible, battery_temp_sum, battery_temp_max, soc_sum, soc_readings, ac_kwh,
-                      fed_readings, shared, fed_by, fed_kwh""",
+                      fed_readings, fed_by, fed_kwh, dc_fed_by, dc_fed_kwh""",
     }[kind]
     return {
         (device, hour): tuple(values)

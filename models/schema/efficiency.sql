@@ -6,16 +6,17 @@ language sql immutable parallel safe as $$
   select case when ac_kwh > 0 then dc_kwh / ac_kwh end
 $$;
 
--- The same in percent, rounded to six digits: by this number a vehicle is degraded or not.
+-- The same in percent, rounded to six digits: the status is judged by this number.
 create function efficiency_percent(dc_kwh float8, ac_kwh float8) returns numeric
 language sql immutable parallel safe as $$
   select round((efficiency(dc_kwh, ac_kwh) * 100)::numeric, 6)
 $$;
 
--- `threshold` in percent.
+-- `threshold` in percent. Above 100 %, more energy left the charger than its meter counted: the data is wrong.
 create function efficiency_status(dc_kwh float8, ac_kwh float8, threshold float8) returns text
 language sql immutable parallel safe as $$
   select case when efficiency_percent(dc_kwh, ac_kwh) < threshold then 'degraded'
+              when efficiency_percent(dc_kwh, ac_kwh) > 100 then 'implausible'
               when ac_kwh > 0 then 'healthy'
               else 'unknown' end
 $$;

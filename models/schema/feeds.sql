@@ -33,6 +33,17 @@ begin
   where (d.kind = 'vehicle' and d.device_id = vehicle) or (d.kind = 'meter' and d.device_id = any(meters));
 end $$;
 
+-- Whether a meter fed the vehicle and another one at the same time, within [since, before).
+create function is_shared(vehicle text, since timestamptz, before timestamptz) returns boolean
+language sql stable as $$
+  select exists (
+    select from vehicle_feeds as own
+    join vehicle_feeds as other on other.meter_id = own.meter_id and other.vehicle_id <> own.vehicle_id
+    where own.vehicle_id = vehicle and own.valid_from < before and own.valid_to > since
+      and other.valid_from < before and other.valid_to > since
+      and greatest(own.valid_from, other.valid_from) < least(own.valid_to, other.valid_to))
+$$;
+
 -- For each query, numbered from 0, the spans within its [starts, ends) in which a meter fed its vehicle: by any meter,
 -- or by the one that the query names. [first_hour, last_hour) are constants around the hours of all queries, by which
 -- the planner prunes partitions.

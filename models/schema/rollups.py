@@ -49,11 +49,14 @@ vehicle_hourly = Table(
     Column("soc_readings", Integer, nullable=False, server_default=text("0")),
     Column("implausible", Integer, nullable=False, server_default=text("0")),
     Column("fed_readings", Integer, nullable=False, server_default=text("0")),
-    Column("shared", Boolean, nullable=False, server_default=text("false")),
     device_id("vehicle_id"),
-    # The meters that fed it, and the vehicle's share of each one's energy, in the same order.
+    # The meters that fed it, with or without readings, and the vehicle's share of each one's energy, in the same order.
     Column("fed_by", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("fed_kwh", ARRAY(Double), nullable=False, server_default=text("'{}'")),
+    # Null if all of them fed it for the whole hour. Else its DC energy by the meters that fed it at the time (their
+    # ids in order, with commas between), without what came while no meter fed it.
+    Column("dc_fed_by", ARRAY(Text)),
+    Column("dc_fed_kwh", ARRAY(Double)),
     PrimaryKeyConstraint("vehicle_id", "hour"),
     # The watermark's hour is rewritten every minute: room in each page and no index on changing columns keep it HOT.
     postgresql_with={"fillfactor": "70"},

@@ -44,42 +44,57 @@ $$;
 -- mean; heartbeat_seconds is the vehicle's own or the default. By vehicle_hourly_hour.
 create function vehicle_totals(window_start timestamptz, window_end timestamptz, default_heartbeat integer)
 returns table (vehicle_id text, ac_kwh float8, dc_kwh float8, efficiency float8, loss_kwh float8, temperature float8,
-               temperature_max float8, readings integer, meter_readings integer, implausible integer, shared boolean,
+               temperature_max float8, readings integer, meter_readings integer, implausible integer,
                heartbeat_seconds integer)
 language sql stable as $$
   with summed as (
     select vehicle_id, sum(kwh) as dc_kwh, sum(ac_kwh) as ac_kwh, sum(readings) as readings,
            sum(fed_readings) as meter_readings, sum(battery_temp_sum) as temperature_sum,
-           max(battery_temp_max) as temperature_max, sum(implausible) as implausible, bool_or(shared) as shared
+           max(battery_temp_max) as temperature_max, sum(implausible) as implausible
     from vehicle_hourly where hour >= window_start and hour < window_end
     group by vehicle_id
   )
   select vehicle_id, coalesce(ac_kwh, 0), coalesce(dc_kwh, 0), efficiency(dc_kwh, ac_kwh),
          case when meter_readings > 0 then ac_kwh - dc_kwh end, temperature_sum / nullif(readings, 0), temperature_max,
          coalesce(readings, 0)::int, coalesce(meter_readings, 0)::int, coalesce(implausible, 0)::int,
-         coalesce(shared, false), coalesce(devices.heartbeat_seconds, default_heartbeat)
+         coalesce(devices.heartbeat_seconds, default_heartbeat)
   from summed full join vehicle_readings_live as live using (vehicle_id)
   left join devices on devices.kind = 'vehicle' and devices.device_id = vehicle_id
 $$;
 
--- Vehicle-hours of [window_start, window_end) by the meters of these sites that fed the vehicle: the vehicle's share of
--- the meter's energy, its DC energy, and whether the meter is the first by id of those at the sites. Hours with one
--- meter are apart, since unnesting the arrays of a fleet's day takes longer than all the rest.
+-- Energy of vehicle-hours of [window_start, window_end) by the meters of these sites that fed the vehicle: its share of
+-- the meter's energy, and the DC energy that has the meter's price: what came while the meter fed the vehicle and was
+-- the first by id of those at the sites. Hours with one meter are apart, since unnesting the arrays of a fleet's day
+-- takes longer than all the rest.
 create function fed_hours(window_start timestamptz, window_end timestamptz, sites text[])
-returns table (vehicle_id text, hour timestamptz, meter_id text, site text, ac_kwh float8, dc_kwh float8,
-               is_first boolean)
+returns table (vehicle_id text, hour timestamptz, meter_id text, site text, ac_kwh float8, dc_kwh float8)
 language sql stable as $$
   with meter as materialized (
     select device_id as meter_id, d.site from devices as d where d.kind = 'meter' and d.site = any(sites)
+  ),
+  fed_by_several as materialized (
+    select * from vehicle_hourly as rolled
+    where cardinality(fed_by) > 1 and rolled.hour >= window_start and rolled.hour < window_end
   )
-  select rolled.vehicle_id, rolled.hour, meter.meter_id, meter.site, fed_kwh[1], kwh, true
+  select rolled.vehicle_id, rolled.hour, meter.meter_id, meter.site, fed_kwh[1],
+         case when dc_fed_by is null then kwh else coalesce(dc_fed_kwh[1], 0) end
   from vehicle_hourly as rolled join meter on meter.meter_id = fed_by[1]
   where cardinality(fed_by) = 1 and rolled.hour >= window_start and rolled.hour < window_end
   union all
-  select rolled.vehicle_id, rolled.hour, meter.meter_id, meter.site, fed.kwh, rolled.kwh,
-         meter.meter_id = min(meter.meter_id) over (partition by rolled.vehicle_id, rolled.hour)
-  from vehicle_hourly as rolled
+  select rolled.vehicle_id, rolled.hour, meter.meter_id, meter.site, fed.kwh, 0
+  from fed_by_several as rolled
   cross join lateral unnest(fed_by, fed_kwh) as fed (meter_id, kwh)
   join meter on meter.meter_id = fed.meter_id
-  where cardinality(fed_by) > 1 and rolled.hour >= window_start and rolled.hour < window_end
+  union all
+  select drawn.vehicle_id, drawn.hour, meter.meter_id, meter.site, 0, drawn.kwh
+  from (
+    select rolled.vehicle_id, rolled.hour, min(meter.meter_id) as first_meter, min(drawn.kwh) as kwh
+    from fed_by_several as rolled
+    cross join lateral unnest(coalesce(dc_fed_by, array[array_to_string(fed_by, ',')]),
+                              coalesce(dc_fed_kwh, array[rolled.kwh])) with ordinality as drawn (meter_ids, kwh, place)
+    cross join lateral unnest(string_to_array(drawn.meter_ids, ',')) as fed (meter_id)
+    join meter on meter.meter_id = fed.meter_id
+    group by rolled.vehicle_id, rolled.hour, drawn.place
+  ) as drawn
+  join meter on meter.meter_id = drawn.first_meter
 $$;

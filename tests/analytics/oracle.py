@@ -92,6 +92,25 @@ class Fleet:
             min([start + HOUR, *(bound for bound in bounds if bound > at)]),
         )
 
+    def drawn_by_meters(self, vehicle_id: str, start: datetime, end: datetime) -> dict[tuple[str, ...], float]:
+        """The vehicle's DC energy by the meters that fed it at the time, but what came while none did."""
+        drawn: dict[tuple[str, ...], float] = {}
+        for at, kwh, _ in self.vehicles[vehicle_id].increments():
+            if start <= at < end and (
+                meters := tuple(m for m in sorted(self.meters) if vehicle_id in self.fed_at(m, at))
+            ):
+                drawn[meters] = drawn.get(meters, 0) + kwh
+        return drawn
+
+    def is_shared(self, vehicle_id: str, start: datetime, end: datetime) -> bool:
+        """Whether a meter fed the vehicle and another one at the same time within the window."""
+        return any(
+            own[1] == other[1] and max(own[2], other[2], start) < min(own[3], other[3], end)
+            for own in self.feeds
+            for other in self.feeds
+            if own[0] == vehicle_id != other[0]
+        )
+
     def attributed(self, vehicle_id: str, meter_id: str, start: datetime, end: datetime) -> float:
         return sum(
             kwh * self.share(vehicle_id, meter_id, at)

@@ -14,12 +14,14 @@ from models.analytics.energy.queries import EnergyQuery
 from models.analytics.fleet import costs as fleet_costs
 from models.analytics.fleet.costs import get_fleet_costs
 from models.analytics.fleet.summary import FleetQuery, Window
-from models.analytics.money.costs import get_costs, to_cents
+from models.analytics.money.costs import Cost, get_costs, to_cents
 from models.analytics.money.tariffs import DAYS, Period, Tariff, set_tariff
 from models.devices.settings import set_device
 from models.readings import METER
 from tests.analytics.drawn_fleets import BASE, HEARTBEAT, METERS, VEHICLES, fleets, store_fleet, windows
 from tests.analytics.oracle import Fleet
+from tests.analytics.world import MINUTES, World, beginnings, events
+from tests.analytics.world import at as minute
 from tests.factories import map_meter, meter, stamp, vehicle
 from tests.rollups import roll_up, start_watermark
 
@@ -246,6 +248,34 @@ def slow_price(tariff: Tariff, moment: datetime) -> Decimal:
 
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
+    before=beginnings,
+    then=st.lists(events, max_size=8),
+    sites=st.dictionaries(st.sampled_from(METERS), TARIFFS, min_size=1),
+    until=st.sampled_from([MINUTES + 60, 137]),
+)
+def test_the_fleet_costs_what_its_vehicles_cost_in_the_oracle(database, before, then, sites, until):
+    """Whatever feeds begin, end and overlap within an hour, and whether its price changes or not."""
+    world = World(database)
+    for event in before + then:
+        world.apply(*event)
+    database.execute("truncate tariffs")
+    tariffs = {meter_id: Tariff(f"at-{meter_id}", *tariff) for meter_id, tariff in sites.items()}
+    for meter_id, tariff in tariffs.items():
+        set_tariff(database, tariff)
+        set_device(database, METER, meter_id, {"site": tariff.site})
+    roll_up(database, minute(max(until, world.rolled)))
+    window = Window(minute(0).replace(minute=0) - timedelta(hours=2), minute(max(until, world.rolled)))
+    found = {cost.currency: cost for cost in get_fleet_costs(database, FleetQuery(window, 85, HEARTBEAT))}
+    alone = [slow_costs(world.fleet, tariffs, name, window.start, window.end) for name in VEHICLES]
+    for currency in {currency for costs in alone for currency in costs} | found.keys():
+        energy, delivered = (sum(costs.get(currency, (0, 0))[part] for costs in alone) for part in (0, 1))
+        cost = found.get(currency) or Cost(currency, *[Decimal(0)] * 3)  # no hour with a reading
+        assert abs(cost.energy - energy) < Decimal("1e-6")
+        assert abs(cost.delivered - delivered) < Decimal("1e-6")
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(
     readings=st.lists(st.tuples(st.integers(0, 2_000_000), st.integers(0, 5)), min_size=1, max_size=200),
     price=st.integers(1, 99_999).map(lambda number: Decimal(number) / 100_000),
 )
@@ -327,3 +357,41 @@ def test_hours_in_which_the_price_changes_come_from_history(database, client, se
     assert cost.energy == Decimal("2.2")
     monkeypatch.setattr(fleet_costs, "MAX_FROM_HISTORY", 0)
     assert get_fleet_costs(database, query) is None
+
+
+@pytest.mark.parametrize("periods", [[], [{"from": "{:%H}:30", "to": "24:00", "pricePerKwh": 2}]])
+def test_the_fleet_counts_dc_energy_while_the_vehicle_was_fed_whether_the_price_changes_or_not(
+    database, client, send, periods
+):
+    hour = BASE.replace(minute=0)
+    start_watermark(database, hour)
+    periods = [period | {"from": period["from"].format(hour)} for period in periods]
+    client.put("/v1/tariffs/depot", json={"currency": "EUR", "timezone": "UTC", "pricePerKwh": 1, "periods": periods})
+    set_device(database, METER, "M001", {"site": "depot"})
+    map_meter(client, **{"from": hour, "to": hour + timedelta(minutes=15)})
+    for minutes in (5, 10, 20, 40):
+        send(vehicle(at=hour + timedelta(minutes=minutes), kwhDeliveredDc=1))
+    send(meter(at=hour + timedelta(minutes=5), kwhConsumedAc=6))
+    roll_up(database, hour + timedelta(hours=1))
+    query = FleetQuery(Window(hour, hour + timedelta(hours=1)), 85, 60)
+    [fleet], [[own]] = (
+        get_fleet_costs(database, query),
+        get_costs(database, [EnergyQuery("V001", hour, hour + timedelta(hours=1))], heartbeat_seconds=60),
+    )
+    assert (fleet.energy, fleet.delivered) == (own.energy, own.delivered) == (6, 2)
+
+
+def test_the_fleet_prices_dc_energy_that_came_while_its_meter_had_no_reading(database, client, send):
+    """At the first meter by id with a tariff of those that fed it at the time, as performance does."""
+    hour = BASE.replace(minute=0)
+    start_watermark(database, hour)
+    for meter_id, price in (("M001", 1), ("M002", 3)):
+        site = {"currency": "EUR", "timezone": "UTC", "pricePerKwh": price}
+        client.put(f"/v1/tariffs/at-{meter_id}", json=site)
+        set_device(database, METER, meter_id, {"site": f"at-{meter_id}"})
+    map_meter(client, meter_id="M002")
+    map_meter(client, meter_id="M001", **{"from": hour + timedelta(minutes=30)})
+    send(*[vehicle(at=hour + timedelta(minutes=minutes), kwhDeliveredDc=1) for minutes in (10, 40, 50)])
+    roll_up(database, hour + timedelta(hours=1))
+    [fleet] = get_fleet_costs(database, FleetQuery(Window(hour, hour + timedelta(hours=1)), 85, 60))
+    assert (fleet.energy, fleet.delivered) == (0, 3 + 1 + 1)

@@ -71,6 +71,30 @@ def test_an_alert_is_resolved_at_the_threshold_and_the_hysteresis(send_day, aler
     assert alerted() == set()
 
 
+def test_a_vehicle_at_100_percent_is_healthy_whatever_the_last_bits_are(client, send_day, alerted):
+    send_day("1")
+    assert client.get("/v1/analytics/fleet").json["vehicles"]["healthy"] == len(VEHICLES)
+    assert alerted() == set()
+
+
+def test_more_energy_out_than_in_is_implausible_everywhere(client, send, database):
+    """A mapping that is missing for a part of the day is not the best vehicle of the fleet."""
+    start_watermark(database, WATERMARK - timedelta(hours=3))
+    map_meter(client, "V1", "M1", **{"from": WATERMARK - timedelta(hours=1)})
+    for hours in (1, 2):
+        at = WATERMARK - timedelta(hours=hours)
+        send(meter("M1", at, kwhConsumedAc=10), vehicle("V1", at, kwhDeliveredDc=9))
+    roll_up(database, WATERMARK)
+    window = {"from": stamp(WATERMARK - timedelta(hours=24)), "to": stamp(WATERMARK)}
+    performance = client.get("/v1/analytics/performance/V1", query_string=window).json
+    assert (performance["efficiencyRatio"], performance["status"]) == (1.8, "implausible")
+    fleet = client.get("/v1/analytics/fleet").json
+    assert fleet["vehicles"] == {"known": 1, "healthy": 0, "degraded": 0, "implausible": 1, "unknown": 0}
+    (found,) = client.get("/v1/analytics/fleet/vehicles?status=implausible").json["items"]
+    # Loss stays AC less DC: below 0, so that the energies of the fleet add up.
+    assert (found["vehicleId"], found["status"], found["loss"]) == ("V1", "implausible", -8)
+
+
 def test_completeness_is_null_in_a_window_in_which_no_reading_was_expected(client, send):
     send(vehicle("V1"))
     ahead = datetime.now(UTC) + timedelta(hours=1)
@@ -83,6 +107,8 @@ def test_completeness_is_null_in_a_window_in_which_no_reading_was_expected(clien
 @given(st.floats(-1, 10_000), st.floats(1e-6, 10_000) | st.just(0.0), st.sampled_from([0, 84.9, 85, 100]))
 @example(17.0, 20.0, 85)
 @example(0.849999995, 1.0, 85)
+@example(1.000000004, 1.0, 85)
+@example(1.000000006, 1.0, 85)
 @settings(max_examples=50, suppress_health_check=list(HealthCheck))
 def test_python_and_sql_give_the_same_status(database, dc, ac, threshold):
     query = "select efficiency_percent(%(dc)s, %(ac)s), efficiency_status(%(dc)s, %(ac)s, %(threshold)s)"

@@ -51,7 +51,7 @@ def test_the_fleet_at_a_glance(client, fleet):
     assert (answer["totalAcConsumption"], answer["totalDcDelivery"], answer["loss"]) == (30, 25, 5)
     assert answer["efficiencyRatio"] == 0.8333
     assert (answer["unmeteredDcDelivery"], answer["unmappedAcConsumption"]) == (5, 7)
-    assert answer["vehicles"] == {"known": 4, "healthy": 1, "degraded": 1, "unknown": 2}
+    assert answer["vehicles"] == {"known": 4, "healthy": 1, "degraded": 1, "implausible": 0, "unknown": 2}
     # 4 of 4 vehicles × 24.5 h × 60 readings.
     assert (answer["dataPoints"], answer["completeness"]) == (4, round(4 / 5880, 4))
     assert answer["offline"] == {"vehicles": 4, "meters": 3}
@@ -133,6 +133,23 @@ def test_a_shared_meter_is_divided_and_named_shared(client, send, database):
     assert ask(client)["totalAcConsumption"] == 10
 
 
+def test_a_meter_is_shared_also_without_a_reading(client, send, database):
+    """As in performance: by what fed the vehicles within the window."""
+    start_watermark(database, NOON)
+    map_meter(client, "V1", "M1")
+    map_meter(client, "V2", "M1", **{"from": NOON + HOUR, "to": NOON + 2 * HOUR})
+    map_meter(client, "V3", "M1", to=NOON - 40 * HOUR)  # before the window
+    send(meter("M1", NOON), *[vehicle(name, NOON) for name in ("V1", "V2", "V3")])
+    roll_up(database, NOON + 3 * HOUR)
+    window = ask(client)["window"]
+    shared = {item["vehicleId"]: item["shared"] for item in ask(client, "/vehicles")["items"]}
+    assert shared == {"V1": True, "V2": True, "V3": False}
+    for name, value in shared.items():
+        performance = client.get(f"/v1/analytics/performance/{name}", query_string=window).json
+        assert performance["shared"] == value
+    assert [worst["shared"] for worst in ask(client)["worst"]] == [True]
+
+
 def test_a_changed_mapping_changes_the_roll_ups(client, fleet, database):
     client.delete("/v1/analytics/vehicle-mapping?vehicleId=V1&meterId=M1")
     map_meter(client, "V3", "M9")
@@ -168,7 +185,7 @@ def test_before_anything_is_rolled_up_there_is_nothing(client, send):
     send(vehicle(at=ago(minutes=5)))
     answer = ask(client)
     assert (answer["watermark"], answer["totalAcConsumption"], answer["worst"]) == (None, 0, [])
-    assert answer["vehicles"] == {"known": 1, "healthy": 0, "degraded": 0, "unknown": 1}
+    assert answer["vehicles"] == {"known": 1, "healthy": 0, "degraded": 0, "implausible": 0, "unknown": 1}
     assert ask(client, "/trend")["items"] == []
     assert [item["completeness"] for item in ask(client, "/vehicles")["items"]] == [None]
 
@@ -176,7 +193,7 @@ def test_before_anything_is_rolled_up_there_is_nothing(client, send):
 def test_the_fleet_for_other_tests_has_every_kind_of_vehicle(client, rolled_fleet):
     answer = ask(client)
     assert answer["watermark"] == stamp(rolled_fleet)
-    assert answer["vehicles"] == {"known": 6, "healthy": 1, "degraded": 3, "unknown": 2}
+    assert answer["vehicles"] == {"known": 6, "healthy": 1, "degraded": 3, "implausible": 0, "unknown": 2}
     assert (answer["totalAcConsumption"], answer["energyCost"], answer["currency"]) == (40, 12, "EUR")
     assert [item["vehicleId"] for item in ask(client, "/vehicles")["items"] if item["shared"]] == ["V5", "V6"]
     assert [item["vehicles"] for item in ask(client, "/trend")["items"]][-2:] == [4, 1]

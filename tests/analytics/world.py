@@ -76,7 +76,7 @@ class World:
                  rollup_marks"""
         )
         start_watermark(database, BASE)
-        self.database, self.entries, self.more = database, 0, {}
+        self.database, self.entries, self.more, self.rolled = database, 0, {}, 0
         self.fleet = Fleet({name: Device() for name in METERS}, {name: Device() for name in VEHICLES}, [])
 
     def apply(self, event: str, *details) -> None:
@@ -105,6 +105,7 @@ class World:
 
     def roll(self, minute: int) -> None:
         roll_up(self.database, at(minute))
+        self.rolled = max(self.rolled, minute)
 
     def set(self, name: str, register: str, rated: float | None, heartbeat: int | None) -> None:
         kind, device = self.device(name)
@@ -161,13 +162,15 @@ class World:
 
     def expected_vehicle(self, name: str, hour: datetime) -> tuple | None:
         found = self.instants(name, hour)
+        feeds = [feed for feed in self.fleet.feeds if feed[0] == name and feed[2] < hour + HOUR and feed[3] > hour]
         fed = {
             meter: [moment for moment, *_ in self.instants(meter, hour) if name in self.fleet.fed_at(meter, moment)]
-            for meter in METERS
+            for meter in sorted({feed[1] for feed in feeds})
         }
-        fed = {meter: moments for meter, moments in fed.items() if moments}
-        if not (found or fed):
+        if not (found or any(fed.values())):
             return None
+        drawn = self.fleet.drawn_by_meters(name, hour, hour + HOUR)
+        is_whole = all(feed[2] <= hour and feed[3] >= hour + HOUR for feed in feeds)
         others = [self.more[name, moment] for moment, *_ in found]
         temperatures, socs = [t for t, _ in others], [s for _, s in others if s is not None]
         kwh = [self.fleet.attributed(name, meter, hour, hour + HOUR) for meter in fed]
@@ -183,4 +186,6 @@ class World:
             sum(map(len, fed.values())),
             list(fed),
             kwh,
+            None if is_whole else [",".join(meters) for meters in sorted(drawn)],
+            None if is_whole else [drawn[meters] for meters in sorted(drawn)],
         )

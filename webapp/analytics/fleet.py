@@ -47,6 +47,7 @@ class VehicleCounts(JsonObject):
     known: Annotated[Count, Meta(description="with a reading at any time, or fed in the window")]
     healthy: Count
     degraded: Count
+    implausible: Count
     unknown: Count
 
 
@@ -144,9 +145,10 @@ def get_fleet(query: Mapping[str, Any]) -> FleetSummary:
         unmetered_dc_delivery=round_kwh(totals.unmetered_dc_kwh),
         unmapped_ac_consumption=round_kwh(totals.unmapped_ac_kwh),
         vehicles=VehicleCounts(
-            known=totals.healthy + totals.degraded + totals.unknown,
+            known=totals.healthy + totals.degraded + totals.implausible_vehicles + totals.unknown,
             healthy=totals.healthy,
             degraded=totals.degraded,
+            implausible=totals.implausible_vehicles,
             unknown=totals.unknown,
         ),
         data_points=totals.readings,

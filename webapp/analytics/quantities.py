@@ -15,7 +15,12 @@ def one_of(names: Iterable[str], description: str | None = None) -> Meta:
 
 
 Status = Annotated[
-    str, one_of(STATUSES, "`degraded`: the ratio is below {alert_threshold} %; `unknown`: the ratio is null")
+    str,
+    one_of(
+        STATUSES,
+        "`degraded`: the ratio is below {alert_threshold} %; `implausible`: it is above 100 %, so a mapping is missing "
+        "or a register is set wrongly; `unknown`: it is null",
+    ),
 ]
 Implausible = Annotated[
     Count, Meta(description="readings that claim more energy than their device's `ratedPowerKw` allows; they count 0")

@@ -1,8 +1,9 @@
 """Efficiency, status and completeness in Python; models/schema/efficiency.sql has the same rules as SQL functions.
 
 - Efficiency is DC energy / AC energy; unknown where the AC energy is not above 0.
-- A vehicle is degraded if its efficiency is below the threshold (ALERT_THRESHOLD, in percent). The percentage is
-  rounded to six digits first, so that 85 % is not degraded at 85 % by the last bit of a sum of binary numbers.
+- A vehicle is degraded if its efficiency is below the threshold (ALERT_THRESHOLD, in percent), and implausible if it is
+  above 100 %: no charger delivers more than its meter counts, so a mapping is missing or a register is set wrongly. The
+  percentage is rounded to six digits first, so that the last bit of a sum of binary numbers never decides.
 - Completeness is the number of distinct instants / the number expected, one in each heartbeat, and at most 1. Nothing
   is expected of the future; where nothing is expected it is null.
 """
@@ -10,8 +11,9 @@
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-HEALTHY, DEGRADED, UNKNOWN = STATUSES = ("healthy", "degraded", "unknown")
+HEALTHY, DEGRADED, IMPLAUSIBLE, UNKNOWN = STATUSES = ("healthy", "degraded", "implausible", "unknown")
 
+MAX_PERCENT = 100
 _PERCENT = Decimal("1e-6")
 
 
@@ -32,7 +34,9 @@ def status(dc_kwh: float, ac_kwh: float, threshold: float) -> str:
     percent = efficiency_percent(dc_kwh, ac_kwh)
     if percent is None:
         return UNKNOWN
-    return DEGRADED if percent < threshold else HEALTHY
+    if percent < threshold:
+        return DEGRADED
+    return IMPLAUSIBLE if percent > MAX_PERCENT else HEALTHY
 
 
 def completeness(

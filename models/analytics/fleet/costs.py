@@ -1,16 +1,15 @@
 """The cost of the whole fleet's energy, from roll-ups: hour by hour, where an hour has one price.
 
-AC energy costs to the cent what the vehicles' own costs add up to (models/analytics/money/costs.py). DC energy counts
-by the hour: all of an hour in which a meter with a tariff fed the vehicle and had a reading, at the price of the first
-such meter by id. Hours in which a site's price changes, as in zones half an hour beside UTC, are computed from
-history, reading by reading. That is affordable for a few: above MAX_FROM_HISTORY there is no answer.
+It is what the vehicles' own costs add up to (models/analytics/money/costs.py). Hours in which a site's price changes,
+as in zones half an hour beside UTC, are computed from history, reading by reading. That is affordable for a few: above
+MAX_FROM_HISTORY there is no answer.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import class_row, scalar_row
@@ -36,12 +35,8 @@ class _SiteHour(NamedTuple):
 
 
 class _ChangingHour(NamedTuple):
-    """`is_first`: the meter's tariff is the one that prices the vehicle's DC energy."""
-
     vehicle_id: str
-    meter_id: str
     hour: datetime
-    is_first: bool
 
 
 def get_fleet_costs(connection: psycopg.Connection, query: FleetQuery) -> list[Cost] | None:
@@ -57,27 +52,22 @@ def get_fleet_costs(connection: psycopg.Connection, query: FleetQuery) -> list[C
         for tariff in tariffs.values()
         for hour, price in _hourly_prices(tariff, query.window.start, query.window.end)
     }
-    changing = [key for key, price in prices.items() if price is None]
-    values = query.values | {
-        "sites": list(tariffs),
-        "changing_sites": [site for site, _ in changing],
-        "changing_hours": [hour for _, hour in changing],
-        "limit": MAX_FROM_HISTORY + 1,
-    }
     binding = query.bound("vehicle_id")
-    costs = []
+    values = query.values | {"sites": list(tariffs)}
+    changing = _list_changing_hours(
+        connection, [key for key, price in prices.items() if price is None], values, binding
+    )
+    if len(changing) > MAX_FROM_HISTORY:
+        return None
+    values["changing_vehicles"] = [found.vehicle_id for found in changing]
+    values["changing_hours"] = [found.hour for found in changing]
+    costs = list(_from_history(connection, changing, query))
     site_hours = connection.cursor(row_factory=class_row(_SiteHour))
     for found in site_hours.execute(with_pieces(_COSTS, binding=binding), values):
         price = prices[found.site, found.hour]
-        if price is not None:
+        if price is not None:  # else the vehicle-hour came from history
             kwh, dc_kwh = found.ac_units / UNITS_PER_KWH, found.dc_units / UNITS_PER_KWH
             costs.append(Cost(tariffs[found.site].currency, kwh, kwh * price, dc_kwh * price))
-    if changing:
-        hours = connection.cursor(row_factory=class_row(_ChangingHour))
-        rows = hours.execute(with_pieces(_CHANGING_HOURS, binding=binding), values).fetchall()
-        if len(rows) > MAX_FROM_HISTORY:
-            return None
-        costs += _from_history(connection, rows, query)
     return by_currency(costs)
 
 
@@ -99,15 +89,30 @@ def _hourly_prices(tariff: Tariff, start: datetime, end: datetime) -> Iterator[t
         hour += HOUR
 
 
-def _from_history(connection: psycopg.Connection, rows: Sequence[_ChangingHour], query: FleetQuery) -> Iterator[Cost]:
+def _list_changing_hours(
+    connection: psycopg.Connection, site_hours: Sequence[tuple[str, datetime]], values: dict[str, Any], binding: str
+) -> list[_ChangingHour]:
+    """The vehicle-hours with one of these sites and hours, up to one more than MAX_FROM_HISTORY."""
+    if not site_hours:
+        return []
+    values = values | {
+        "changing_sites": [site for site, _ in site_hours],
+        "changing_hours": [hour for _, hour in site_hours],
+        "limit": MAX_FROM_HISTORY + 1,
+    }
+    cursor = connection.cursor(row_factory=class_row(_ChangingHour))
+    return cursor.execute(with_pieces(_CHANGING_HOURS, binding=binding), values).fetchall()
+
+
+def _from_history(
+    connection: psycopg.Connection, changing: Sequence[_ChangingHour], query: FleetQuery
+) -> Iterator[Cost]:
     """The costs of these vehicle-hours, one statement an hour, so that each reads the partitions of one day."""
-    by_hour: dict[datetime, list[_ChangingHour]] = defaultdict(list)
-    for row in rows:
-        by_hour[row.hour].append(row)
-    for hour, of_hour in by_hour.items():
+    vehicles: dict[datetime, list[str]] = defaultdict(list)
+    for vehicle_id, hour in changing:
+        vehicles[hour].append(vehicle_id)
+    for hour, vehicle_ids in vehicles.items():
         end = min(hour + HOUR, query.window.end)
-        queries = [EnergyQuery(row.vehicle_id, hour, end, row.meter_id) for row in of_hour]
-        found = get_costs(connection, queries, heartbeat_seconds=query.heartbeat_seconds)
-        for costs, row in zip(found, of_hour, strict=True):
-            for cost in costs:
-                yield cost if row.is_first else Cost(cost.currency, cost.kwh, cost.energy, Decimal())
+        queries = [EnergyQuery(vehicle_id, hour, end) for vehicle_id in vehicle_ids]
+        for costs in get_costs(connection, queries, heartbeat_seconds=query.heartbeat_seconds):
+            yield from costs

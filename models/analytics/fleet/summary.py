@@ -97,6 +97,7 @@ class Totals:
     unmetered_dc_kwh: float
     healthy: int
     degraded: int
+    implausible_vehicles: int
     unknown: int
     readings: int
     completeness: float | None

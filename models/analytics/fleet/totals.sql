@@ -18,7 +18,7 @@ vehicle as (
 ),
 worst as (
   select vehicle_id, ac_kwh, dc_kwh, efficiency, loss_kwh, temperature, temperature_max, readings, meter_readings,
-         completeness, implausible, shared, status, efficiency as rank
+         completeness, implausible, status, efficiency as rank
   from vehicle where efficiency is not null
   order by efficiency, vehicle_id limit :'worst'
 )
@@ -28,8 +28,10 @@ select coalesce(sum(ac_kwh) filter (where meter_readings > 0), 0) as ac_kwh,
        coalesce(sum(dc_kwh) filter (where meter_readings = 0), 0) as unmetered_dc_kwh,
        count(*) filter (where status = 'healthy') as healthy,
        count(*) filter (where status = 'degraded') as degraded,
+       count(*) filter (where status = 'implausible') as implausible_vehicles,
        count(*) filter (where status = 'unknown') as unknown,
        coalesce(sum(readings), 0)::int8 as readings, coalesce(sum(implausible), 0)::int8 as implausible,
        sum(least(readings, expected)) / nullif(sum(expected), 0) as completeness,
-       (select coalesce(jsonb_agg(to_jsonb(worst) order by rank, vehicle_id), '[]') from worst) as worst
+       (select coalesce(jsonb_agg(to_jsonb(worst) || jsonb_build_object('shared', is_shared(vehicle_id, :'start', :'end'))
+                                  order by rank, vehicle_id), '[]') from worst) as worst
 from vehicle;

@@ -17,8 +17,11 @@ vehicle as (
          coalesce(:rank, 'infinity') as rank
   from vehicle_totals(:'start', :'end', :'heartbeat_seconds')
   where :binding
+),
+page as (
+  select vehicle_id, ac_kwh, dc_kwh, efficiency, loss_kwh, temperature, temperature_max, readings, meter_readings,
+         completeness, implausible, status, rank
+  from vehicle where :filter
+  order by rank, vehicle_id limit :'limit'
 )
-select vehicle_id, ac_kwh, dc_kwh, efficiency, loss_kwh, temperature, temperature_max, readings, meter_readings,
-       completeness, implausible, shared, status, rank
-from vehicle where :filter
-order by rank, vehicle_id limit :'limit';
+select *, is_shared(vehicle_id, :'start', :'end') as shared from page order by rank, vehicle_id;

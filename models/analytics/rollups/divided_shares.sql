@@ -20,11 +20,9 @@ share as (
     span.shares, :'heartbeat_seconds') as increment
   group by span.number
 ),
--- Shared in the hour, also where no reading fell into the shared part of it.
-whole as (
-  select number, vehicle_id, meter_id, date_trunc('hour', min(starts), 'UTC') as hour, bool_or(shared) as shared
-  from span group by number, vehicle_id, meter_id
+fed as (
+  select distinct number, vehicle_id, meter_id, date_trunc('hour', starts, 'UTC') as hour from span
 )
-insert into vehicle_shares (device_id, hour, meter_id, kwh, readings, shared)
-select whole.vehicle_id, whole.hour, whole.meter_id, share.kwh, share.readings, whole.shared
-from whole join share using (number);
+insert into vehicle_shares (device_id, hour, meter_id, kwh, readings)
+select fed.vehicle_id, fed.hour, fed.meter_id, coalesce(share.kwh, 0), coalesce(share.readings, 0)
+from fed left join share using (number);

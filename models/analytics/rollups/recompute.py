@@ -40,8 +40,9 @@ def recompute(
     bounds = analyze_stale_hours(connection)
     if bounds.since is None or bounds.before is None:
         return 0
-    feeds = {"since": bounds.since, "before": bounds.before}
-    readings = {"since": bounds.since, "end": min(bounds.before, until), "heartbeat_seconds": heartbeat_seconds}
+    end = min(bounds.before, until)
+    feeds = {"since": bounds.since, "before": bounds.before, "end": end}
+    readings = {"since": bounds.since, "end": end, "heartbeat_seconds": heartbeat_seconds}
     connection.execute(_METERS, readings)
     connection.execute(_WHOLE_SHARES, feeds)
     connection.execute("analyze vehicle_shares")

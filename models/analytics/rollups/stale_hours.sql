@@ -5,5 +5,5 @@ create temporary table stale_meter_hours (
 create temporary table stale_vehicle_hours (like stale_meter_hours including all) on commit drop;
 -- What a meter gave a vehicle in an hour: filled while the vehicles are recomputed.
 create temporary table vehicle_shares (
-  device_id text collate "C", hour timestamptz, meter_id text collate "C", kwh float8, readings bigint, shared boolean
+  device_id text collate "C", hour timestamptz, meter_id text collate "C", kwh float8, readings bigint
 ) on commit drop;
