@@ -9,19 +9,26 @@ from psycopg.rows import args_row
 from sqlalchemy import bindparam, func, select, update
 
 from models.access.bindings import Binding, binding_values, within_binding
-from models.alerts.rules import BATTERY_TEMPERATURE, EFFICIENCY, IMPLAUSIBLE, RULES, SILENT
+from models.alerts.rules import BATTERY_TEMPERATURE, EFFICIENCY, IMPLAUSIBLE, IMPLAUSIBLE_EFFICIENCY, KINDS, SILENT
 from models.readings import KINDS as DEVICE_KINDS
 from models.schema.alerts import alerts
 from models.statements import Statement, run
 
-KINDS = tuple(RULES)
 MAX_NOTE_LENGTH = 1_000
 OPEN, ACKNOWLEDGED, RESOLVED = STATES = ("open", "acknowledged", "resolved")
 
-UNITS = {EFFICIENCY: "%", BATTERY_TEMPERATURE: "°C", SILENT: "s", IMPLAUSIBLE: "readings"}
+UNITS = {
+    EFFICIENCY: "%",
+    IMPLAUSIBLE_EFFICIENCY: "%",
+    BATTERY_TEMPERATURE: "°C",
+    SILENT: "s",
+    IMPLAUSIBLE: "readings",
+}
 # Worded so that they are true of a resolved alert too.
 _MESSAGES = {
     EFFICIENCY: "Efficiency over the last day: {value:.1f} % (alert below {bound:g} %)",
+    IMPLAUSIBLE_EFFICIENCY: "Efficiency over the last day: {value:.1f} % (alert above {bound:g} %: check mappings and "
+    "registers)",
     BATTERY_TEMPERATURE: "Battery temperature: {value:g} °C (alert above {bound:g} °C)",
     SILENT: "Last seen {detail[lastSeen]} (alert after {bound:,.0f} s)",
     IMPLAUSIBLE: "Implausible readings in the last day: {value:.0f}",
@@ -48,7 +55,7 @@ class Alert(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     device_id: Annotated[str, Meta(examples=["V001"])]
     value: Annotated[float, Meta(description="by the last evaluation, in `unit`")]
     bound: Annotated[float, Meta(description="what `value` is compared with")]
-    unit: Annotated[str, Meta(extra_json_schema=_one_of(*UNITS.values()))]
+    unit: Annotated[str, Meta(extra_json_schema=_one_of(*dict.fromkeys(UNITS.values())))]
     message: Annotated[str, Meta(description="the same in words")]
     detail: Annotated[dict[str, Any], Meta(description="what the value was computed from, by kind: docs/alerts.md")]
     opened_at: Annotated[datetime, Meta(tz=True)]

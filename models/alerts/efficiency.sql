@@ -1,5 +1,6 @@
 -- Rule `efficiency`: a vehicle's efficiency in the last day is below the threshold (percent). No verdict of a day with
--- little energy or completeness: while the vehicle sent nothing, energy that its meter counted looks lost.
+-- little energy or completeness: while the vehicle sent nothing, energy that its meter counted looks lost. An implausible
+-- efficiency resolves no alert.
 \set threshold 85
 \set hysteresis 2
 \set min_kwh 1
@@ -20,7 +21,7 @@ vehicle as (
 )
 select 'vehicle' as device_kind, vehicle_id as device_id,
        case when percent < :'threshold' then 'bad'
-            when percent >= least(:'threshold'::float8 + :'hysteresis', 100) then 'good'
+            when percent between least(:'threshold'::float8 + :'hysteresis', 100) and 100 then 'good'
             else 'near' end as verdict,
        percent::float8 as value, :'threshold'::float8 as bound,
        jsonb_build_object('from', rfc3339(starts), 'to', rfc3339(ends),

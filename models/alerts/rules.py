@@ -7,9 +7,10 @@ an alert of it stays. A new kind of alert is a .sql file beside this module and 
 
 from models.sql import read_sql
 
-EFFICIENCY, BATTERY_TEMPERATURE, SILENT, IMPLAUSIBLE = "efficiency", "battery_temperature", "silent", "implausible"
+KINDS = ("efficiency", "implausible_efficiency", "battery_temperature", "silent", "implausible")
+EFFICIENCY, IMPLAUSIBLE_EFFICIENCY, BATTERY_TEMPERATURE, SILENT, IMPLAUSIBLE = KINDS
 
-RULES = {kind: read_sql(__file__, kind) for kind in (EFFICIENCY, BATTERY_TEMPERATURE, SILENT, IMPLAUSIBLE)}
+RULES = {kind: read_sql(__file__, kind) for kind in KINDS}
 
 # A fleet of this many devices or fewer may well be silent as a whole: each device is alerted.
 FEW_DEVICES = 10

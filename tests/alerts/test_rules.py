@@ -75,6 +75,31 @@ def test_completeness_follows_the_heartbeat_of_the_device(evaluate, roll_up, dat
     assert evaluate()["V1", "efficiency"].detail["completeness"] == 1
 
 
+# ── Implausible efficiency ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_more_energy_out_than_in_opens_an_alert_until_the_efficiency_is_plausible(evaluate, roll_up):
+    roll_up("V1", ac=10, dc=10)
+    roll_up("V2", ac=0, dc=10)  # no meter: unknown
+    roll_up("V3", ac=0.1, dc=0.9)  # too little
+    assert not evaluate()
+    roll_up("V1", ac=10, dc=10.1, readings=2)
+    alerts = evaluate()
+    assert set(alerts) == {("V1", "implausible_efficiency")}
+    alert = alerts["V1", "implausible_efficiency"]
+    assert (alert.value, alert.bound, alert.detail["dcDelivery"]) == (101, 100, 10.1)
+    assert alert.message == "Efficiency over the last day: 101.0 % (alert above 100 %: check mappings and registers)"
+    roll_up("V1", ac=10, dc=9)
+    assert not evaluate()
+
+
+def test_an_implausible_efficiency_resolves_no_alert(evaluate, roll_up):
+    roll_up("V1", ac=10, dc=5, readings=1440)
+    assert set(evaluate()) == {("V1", "efficiency")}
+    roll_up("V1", ac=10, dc=15, readings=1440)
+    assert set(evaluate()) == {("V1", "efficiency"), ("V1", "implausible_efficiency")}
+
+
 # ── Battery temperature ──────────────────────────────────────────────────────────────────────────────────────────
 
 
