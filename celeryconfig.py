@@ -33,6 +33,7 @@ worker_soft_shutdown_timeout = 30
 worker_max_memory_per_child = 512 * 1024  # KiB
 worker_hijack_root_logger = False
 worker_send_task_events = False
+worker_enable_prefetch_count_reduction = False  # it is not possible with Redis, which each reconnection would log
 enable_utc = True
 timezone = "UTC"
 
@@ -46,6 +47,7 @@ task_routes = {
 }
 task_queues = {"drain": {}, "maintenance": {}}
 
+beat_scheduler = "workers.scheduler:Scheduler"
 beat_schedule = {
     "sweep": {"task": "workers.maintenance.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "ensure-partitions": {

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -9,21 +10,21 @@ from typing import Any
 
 import psycopg
 import redis
-import structlog
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning
 
-from models.causes import log_fields
 from models.observability.heartbeats import BEAT, WORKER, Heartbeats, open_heartbeats
 from models.observability.logs import configure_logs
+from models.observability.outages import warn_of_outage
 from models.resources import Resources, connect_worker
 from models.settings import load_settings
-
-log = structlog.get_logger()
 
 app = Celery(
     "workers", include=["workers.drain", "workers.maintenance", "workers.alerts", "workers.webhooks", "workers.rollups"]
 )
 app.config_from_object("celeryconfig")
+# Celery's paragraph on each lost connection. A drain goes on without the broker.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 _resources: Resources | None = None
 
@@ -45,7 +46,7 @@ def tolerate_outage(event: str) -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, psycopg.Error) as error:
-        log.warning(event, **log_fields(error))
+        warn_of_outage(event, error)
 
 
 # ── Heartbeats ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,13 +1,10 @@
 """The doorbell: starts a drain of a shard that has entries."""
 
 import redis
-import structlog
 from kombu.exceptions import OperationalError
 
-from models.causes import log_fields
+from models.observability.outages import warn_of_outage
 from workers.app import app
-
-log = structlog.get_logger()
 
 
 def ring(shard: int) -> None:
@@ -15,4 +12,4 @@ def ring(shard: int) -> None:
     try:
         app.send_task("workers.drain.drain", [shard], retry=False)
     except (OperationalError, redis.RedisError) as error:  # the broker is unavailable, or out of memory
-        log.warning("bell_not_rung", shard=shard, **log_fields(error))
+        warn_of_outage("bell_not_rung", error, shard=shard)

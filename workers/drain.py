@@ -15,9 +15,10 @@ import psycopg
 import redis
 import structlog
 
-from models.causes import describe, log_fields
+from models.causes import describe
 from models.database import is_transient
 from models.observability.metrics import step
+from models.observability.outages import warn_of_outage
 from models.resources import Resources
 from models.storage.batch import Batch
 from models.storage.divergence import reconcile
@@ -64,7 +65,7 @@ def drain(shard: int) -> None:
         count_failure(error)
         with suppress(redis.RedisError):
             resources.stream.note_failure(shard, describe(error))
-        log.warning("drain_failed", shard=shard, **log_fields(error))
+        warn_of_outage("drain_failed", error, shard=shard)
         return
     ring(shard)
 

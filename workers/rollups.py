@@ -3,14 +3,11 @@
 import time
 from datetime import UTC, datetime
 
-import structlog
 from kombu.exceptions import OperationalError
 
 from models.analytics.rollups.watermark import roll_up_steps
-from models.causes import log_fields
+from models.observability.outages import warn_of_outage
 from workers.app import app, current_resources, tolerate_outage
-
-log = structlog.get_logger()
 
 # How long one run may work. The rest is for the next run, which waits behind the drains that have been rung.
 RUN_SECONDS = 3.0
@@ -31,4 +28,4 @@ def roll_up() -> None:
         try:
             roll_up.apply_async(expires=EXPIRES_SECONDS, retry=False)
         except OperationalError as error:
-            log.warning("bell_not_rung", task="roll_up", **log_fields(error))
+            warn_of_outage("bell_not_rung", error, task="roll_up")
