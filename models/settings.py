@@ -67,6 +67,13 @@ class Settings:
         "needs `ALLOW_INSECURE=1`")
     allow_insecure: int = choice(0, 1, help=
         "`1` confirms `AUTH=off`; without it the process does not start")
+    key_max_devices: int = number(5_000, 0, unit="devices", help=
+        "devices that a key with a prefix may post for, unless the key has a bound of its own; `0`: any number")
+    unbound_key_max_devices: int = number(100_000, 0, unit="devices", help=
+        "the same of a key for all devices")
+    max_batch_bursts: int = number(10, 1, unit="bursts", help=
+        "most readings of one request by a key with a limit, as a multiple of its burst, else 413: a batch can't lock "
+        "its key out for hours")
     read_requests_per_second: float = number(0.0, 0, unit="requests a second", help=
         "limit on the read side of each key that has no limit of its own; `0`: no limit")
 

@@ -51,6 +51,7 @@ class Key:
     binding: Binding | None  # None: every device
     readings: Limit | None  # None: no limit
     requests_per_second: float | None  # None: READ_REQUESTS_PER_SECOND
+    max_devices: int | None  # None: the bound of the settings
     expires_at: datetime | None
     owner: str  # id of the first key of a chain of rotations; the chain shares allowances and Idempotency-Keys
 
@@ -73,6 +74,7 @@ class Rights(msgspec.Struct, frozen=True):
     readings_per_second: Rate | None = None
     readings_burst: Annotated[int, Meta(gt=0)] | None = None
     requests_per_second: Rate | None = None
+    max_devices: Annotated[int, Meta(gt=0)] | None = None
 
 
 class StoredKey(Rights, frozen=True, kw_only=True):
@@ -169,10 +171,13 @@ def create_key(
     return text
 
 
-def rotate_key(connection: psycopg.Connection, key_id: str, *, overlap: timedelta) -> str:
+def rotate_key(
+    connection: psycopg.Connection, key_id: str, *, overlap: timedelta, max_devices: int | None = None
+) -> str:
     """Stores a key with the same rights and lifetime, and returns its text. The old one ends after the overlap.
 
-    Raises KeyNotUsable. If the process ends here, both keys are changed or neither.
+    `max_devices`: another bound; None: the same. Raises KeyNotUsable. If the process ends here, both keys are changed
+    or neither.
     """
     with connection.transaction():
         old = run(connection, _rows.where(_columns.id == key_id).with_for_update(), row=_ROW).fetchone()
@@ -186,7 +191,8 @@ def rotate_key(connection: psycopg.Connection, key_id: str, *, overlap: timedelt
             )
             raise KeyNotUsable(f"The key {key_id} {state}; create a new one.")
         lasts = old.expires_at - old.created_at if old.expires_at else None
-        text = create_key(connection, old, lasts=lasts)
+        rights = msgspec.structs.replace(old, max_devices=max_devices or old.max_devices)
+        text = create_key(connection, rights, lasts=lasts)
         ends_at = func.least(_columns.expires_at, func.now() + overlap)
         change = update(api_keys).values(replaced_by=split_key(text)[0], expires_at=ends_at)
         run(connection, change.where(_columns.id == key_id))
@@ -240,6 +246,7 @@ def _key(stored: StoredKey, owner: str) -> Key:
         binding=None if ids is None and prefix is None else Binding(frozenset(ids or ()), prefix),
         readings=Limit(rate, burst) if rate else None,
         requests_per_second=stored.requests_per_second,
+        max_devices=stored.max_devices,
         expires_at=stored.expires_at,
         owner=owner,
     )

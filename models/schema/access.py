@@ -19,6 +19,8 @@ api_keys = Table(
     Column("readings_per_second", Double),
     Column("readings_burst", Integer),
     Column("requests_per_second", Double),
+    # Null: the bound of the settings.
+    Column("max_devices", Integer),
     time("created_at", nullable=False, server_default=text("now()")),
     time("expires_at"),
     time("revoked_at"),
@@ -32,4 +34,5 @@ api_keys = Table(
         " AND requests_per_second > 0 AND requests_per_second < 'Infinity'",
         name="api_keys_limits",
     ),
+    CheckConstraint("max_devices > 0", name="api_keys_max_devices"),
 )

@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 _SCOPES = click.Choice(api_keys.SCOPES)
 RATE = FiniteRange(0.001)
+MAX_DEVICES = click.IntRange(1, 1_000_000)
 MAX_NAME = 100  # characters
 TIME = "%Y-%m-%d %H:%M"
 
@@ -38,6 +39,7 @@ def keys() -> None:
     type=RATE,
     help="Limit on the read side; default: READ_REQUESTS_PER_SECOND.",
 )
+@click.option("--max-devices", type=MAX_DEVICES, help="Devices it may post for; default: KEY_MAX_DEVICES.")
 @click.option("--expires", type=Duration(), help="Lifetime: 90d, 24h; default: unlimited.")
 def create(name: str, scopes: tuple[str, ...], device_ids: tuple[str, ...], **rights: Any) -> None:
     """Create a key and print it, once: it can't be shown again.
@@ -78,7 +80,8 @@ def list_() -> None:
 @keys.command()
 @click.argument("key_id", metavar="ID")
 @click.option("--overlap", type=Duration(), default="24h", show_default=True, help="How long the old key stays valid.")
-def rotate(key_id: str, overlap: timedelta) -> None:
+@click.option("--max-devices", type=MAX_DEVICES, help="Devices the new key may post for; default: as the old one.")
+def rotate(key_id: str, overlap: timedelta, max_devices: int | None) -> None:
     """Create a key with the same rights and lifetime as this one, and print it, once.
 
     The old key stays valid for the overlap, so that devices can get the new one meanwhile. Both share one limit.
@@ -88,7 +91,7 @@ def rotate(key_id: str, overlap: timedelta) -> None:
       energy keys rotate 3f09a2c471d8 --overlap 48h
     """
     with database() as (connection, _):
-        _print_key(_usable(api_keys.rotate_key, connection, key_id, overlap=overlap))
+        _print_key(_usable(api_keys.rotate_key, connection, key_id, overlap=overlap, max_devices=max_devices))
 
 
 @keys.command()
@@ -128,7 +131,7 @@ def _row(key: api_keys.StoredKey | api_keys.UnreadableKey) -> tuple[str | None, 
         key.id,
         key.name,
         " ".join(key.scopes),
-        ", ".join(devices) or "all",
+        (", ".join(devices) or "all") + (f" (at most {key.max_devices:,})" if key.max_devices else ""),
         f"{key.readings_per_second:g}{burst}" if key.readings_per_second else None,
         f"{key.requests_per_second:g}" if key.requests_per_second else None,
         f"{key.created_at:{TIME}}",

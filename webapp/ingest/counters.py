@@ -11,7 +11,7 @@ READINGS_WITH_IGNORED = Counter(
 )
 
 _METERS, _VEHICLES = READINGS_ACCEPTED.labels("meter"), READINGS_ACCEPTED.labels("vehicle")
-make_series(READINGS_REJECTED, "validation", "forbidden", "atomic")
+make_series(READINGS_REJECTED, "validation", "forbidden", "device_limit", "atomic")
 
 
 def count_accepted(meters: int, vehicles: int) -> None:
@@ -23,7 +23,7 @@ def count_accepted(meters: int, vehicles: int) -> None:
 
 
 def count_rejected(readings: int, reason: str) -> None:
-    """`reason`: validation, forbidden, or atomic (a valid reading of a request that is accepted only as a whole)."""
+    """`reason`: validation, forbidden, device_limit, or atomic (valid, of a request that is accepted as a whole)."""
     if readings:
         READINGS_REJECTED.labels(reason).inc(readings)
 

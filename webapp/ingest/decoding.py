@@ -21,6 +21,7 @@ from webapp.ingest.fast_decoding import FIELDS, SCHEMAS, Bounds, Decoded, covers
 from webapp.ingest.rows import split_json, split_lines, split_row
 
 FORBIDDEN_DEVICE = "This key may not post for this device."
+TOO_MANY_DEVICES = "This key posts for as many devices as it may, and this one is new."
 # After this number of rows that the schemas reject, they examine no other row of the request: some 20 ms of work.
 MAX_EXAMINED = 500
 # One thread of a process at a time decodes row by row. Another one waits this long for its turn.
@@ -42,24 +43,32 @@ def decode(
     bounds: Bounds,
     max_readings: int,
     binding: Binding | None = None,
+    beyond_bound: frozenset[str] = frozenset(),
 ) -> Decoded:
     """The readings of a body: one reading, an array of them, or NDJSON; of `kind`, or of either if that is None.
 
-    Readings of devices outside the `binding` are rejected. Raises Malformed, TooManyReadings or DecoderBusy.
+    Readings of devices outside the `binding`, or `beyond_bound`, are rejected. Raises Malformed, TooManyReadings or
+    DecoderBusy.
     """
     decoded = decode_fast(body, kind, ndjson, bounds, max_readings)
-    if decoded is None or (binding and not covers(binding, decoded)):
+    if decoded is None or beyond_bound or (binding and not covers(binding, decoded)):
         if not _row_by_row.acquire(timeout=BUSY_SECONDS):
             raise DecoderBusy
         try:
-            decoded = _decode_row_by_row(body, kind, ndjson, bounds, max_readings, binding)
+            decoded = _decode_row_by_row(body, kind, ndjson, bounds, max_readings, binding, beyond_bound)
         finally:
             _row_by_row.release()
     return decoded
 
 
 def _decode_row_by_row(
-    body: bytes, kind: Kind | None, ndjson: bool, bounds: Bounds, max_readings: int, binding: Binding | None
+    body: bytes,
+    kind: Kind | None,
+    ndjson: bool,
+    bounds: Bounds,
+    max_readings: int,
+    binding: Binding | None,
+    beyond_bound: frozenset[str],
 ) -> Decoded:
     rows, is_single = split_lines(body, max_readings) if ndjson else split_json(body, max_readings)
     decoded, examined = Decoded(is_single=is_single), 0
@@ -86,6 +95,9 @@ def _decode_row_by_row(
         if binding and not binding.covers(reading[0]):
             decoded.reject(index, {row_kind.device_field: [FORBIDDEN_DEVICE]})
             decoded.forbidden += 1
+        elif reading[0] in beyond_bound:
+            decoded.reject(index, {row_kind.device_field: [TOO_MANY_DEVICES]})
+            decoded.beyond_bound += 1
         else:
             readings: list = decoded.meters if row_kind is METER else decoded.vehicles
             readings.append(reading)

@@ -42,6 +42,7 @@ class Decoded:
     vehicles: list[VehicleReading] = field(default_factory=list)
     rejected: int = 0
     forbidden: int = 0  # of those rejected: valid, but of devices that the key may not post for
+    beyond_bound: int = 0  # of those rejected: valid, but of new devices of a key that posts for as many as it may
     unexamined: int = 0  # of those rejected: only the fast decoder saw them
     errors: list[dict] = field(default_factory=list)  # the first MAX_LISTED_ERRORS
     ignored: tuple[str, ...] = ()  # the first MAX_NAMES fields of accepted readings that their kind does not have

@@ -24,6 +24,7 @@ from webapp.http.metrics import observe_request
 from webapp.http.request_log import log_request, name_request
 from webapp.ingest.acceptance import accept
 from webapp.ingest.counters import count_with_ignored
+from webapp.ingest.device_bounds import are_known
 from webapp.ingest.fast_decoding import Bounds, Decoded, TooManyReadings, covers, decode_fast
 from webapp.ingest.views import FAST_DOOR_REFUSAL, PATHS, Path
 
@@ -65,7 +66,7 @@ class FastDoor:
         if settings.auth != "off" and not (key := self._key(environ)):
             return None
         decoded = _read(environ, path, settings)
-        if decoded is None or (key and key.binding and not covers(key.binding, decoded)):
+        if decoded is None or (key and not self._may_post(key, decoded, settings)):
             return None
         request_id = name_request(environ.get("HTTP_X_REQUEST_ID", ""))
         try:
@@ -90,6 +91,9 @@ class FastDoor:
         if settings.log_requests == "all":
             log_request("POST", path.rule, path.status, seconds, key.id if key else "", decoded.accepted, 0)
         return _Answer(_STATUS_LINES[path.status], headers, body)
+
+    def _may_post(self, key: Key, decoded: Decoded, settings: Settings) -> bool:
+        return (not key.binding or covers(key.binding, decoded)) and are_known(self._app, settings, key, decoded)
 
     def _key(self, environ: dict) -> Key | None:
         """The sender's key, if it may ingest and has no limit: Flask's view shows limits in headers."""

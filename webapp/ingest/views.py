@@ -28,7 +28,8 @@ from webapp.ingest.allowances import accept_within_allowance, charging_refusals,
 from webapp.ingest.answers import Accepted, Receipt, ReceiptState
 from webapp.ingest.counters import count_rejected, count_with_ignored
 from webapp.ingest.declarations import declare
-from webapp.ingest.decoding import DecoderBusy, decode
+from webapp.ingest.decoding import TOO_MANY_DEVICES, DecoderBusy, decode
+from webapp.ingest.device_bounds import find_devices_beyond_bound
 from webapp.ingest.fast_decoding import Bounds, Decoded, TooManyReadings
 
 bp = Blueprint("ingest", __name__)
@@ -135,9 +136,17 @@ def _read_body(ndjson: bool, needs_length: bool) -> bytes:
 
 def _decode(body: bytes, kind: Kind | None, ndjson: bool) -> Decoded:
     settings = current_resources().settings
-    most = settings.max_batch_readings
+    most, key = settings.max_batch_readings, g.key
+    if key and key.readings:
+        most = min(most, key.readings.burst * settings.max_batch_bursts)
+    decode_body = partial(
+        decode, body, kind=kind, ndjson=ndjson, bounds=Bounds.now(settings), max_readings=most, binding=binding()
+    )
     try:
-        return decode(body, kind=kind, ndjson=ndjson, bounds=Bounds.now(settings), max_readings=most, binding=binding())
+        decoded = decode_body()
+        if beyond_bound := find_devices_beyond_bound(decoded):
+            decoded = decode_body(beyond_bound=beyond_bound)
+        return decoded
     except Malformed as error:
         raise ApiError(400, f"The body is {error}") from None
     except TooManyReadings as error:
@@ -150,15 +159,18 @@ def _decode(body: bytes, kind: Kind | None, ndjson: bool) -> Decoded:
 
 def _refuse_without_good_readings(decoded: Decoded, atomic: bool) -> None:
     """Counts the rejected readings. Raises ApiError if none is left to accept, or if atomic and any is rejected."""
-    count_rejected(decoded.rejected - decoded.forbidden, "validation")
+    refused = decoded.forbidden + decoded.beyond_bound
+    count_rejected(decoded.rejected - refused, "validation")
     count_rejected(decoded.forbidden, "forbidden")
+    count_rejected(decoded.beyond_bound, "device_limit")
     if decoded.accepted and not (atomic and decoded.rejected):
         return
     count_rejected(decoded.accepted, "atomic")
     if not decoded.rejected:
         raise ApiError(422, "Validation failed", {"_schema": ["There is no reading in the body."]})
-    all_forbidden = decoded.forbidden == decoded.rejected
-    status, message = (403, OTHER_DEVICES) if all_forbidden else (422, "Validation failed")
+    status, message = 422, "Validation failed"
+    if refused == decoded.rejected:
+        status, message = 403, TOO_MANY_DEVICES if decoded.beyond_bound else OTHER_DEVICES
     if decoded.is_single:
         raise ApiError(status, message, decoded.errors[0]["errors"])
     if atomic:
