@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from models.analytics.rollups import pending_marks
+from models.analytics.rollups.stale_hours import add_all_devices
 from models.analytics.rollups.watermark import get_state, rebuild, roll_up_steps, watermark_target
 from models.devices.settings import set_device
 from models.locks import Lock, take_lock
@@ -276,3 +277,21 @@ def test_a_changed_register_has_rolled_up_hours_recomputed(database, send):
     assert get_state(database).stale_marks == 1
     roll_up(database, NOON + HOUR)
     assert {hour: row[0] for (_, hour), row in hourly_rows(database, "meter").items()} == {NOON - 3 * HOUR: 0, NOON: 10}
+
+
+def test_a_tick_recomputes_the_devices_of_its_hour_and_not_those_last_seen_before(database, monkeypatch):
+    meters = [(f"OLD-{number}", NOON - timedelta(minutes=30), 1.0) for number in range(50)]
+    vehicles = [(f"OLD-{number}", NOON - timedelta(minutes=30), 1.0) for number in range(50)]
+    store(database, 1, meters, vehicles)
+    now = NOON + timedelta(minutes=5)
+    store(database, 2, [("M1", now, 2.0), ("M2", NOON, 2.0)], [("V1", now, 1.0)])
+    start_watermark(database, NOON)
+    added = []
+    monkeypatch.setattr(
+        "models.analytics.rollups.watermark.add_all_devices",
+        lambda connection, kind, hour: added.append(add_all_devices(connection, kind, hour)),
+    )
+    roll_up(database, NOON + timedelta(minutes=10))
+    assert added == [2, 1]
+    assert {key[0] for key in hourly_rows(database, "meter")} == {"M1", "M2"}
+    assert {key[0] for key in hourly_rows(database, "vehicle")} == {"V1"}

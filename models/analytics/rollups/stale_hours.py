@@ -36,8 +36,9 @@ def create_tables(connection: psycopg.Connection) -> None:
 
 
 def add_all_devices(connection: psycopg.Connection, kind: Kind, hour: datetime) -> int:
-    """Adds the hour of every device of the kind that ever sent a reading; returns how many were added.
+    """Adds the hour of every device of the kind that may have a reading in it; returns how many were added.
 
+    Those are the devices whose newest reading is not older than the hour: what was last seen before it costs nothing.
     Of vehicles also those that were fed in the hour, or have a roll-up row of it.
     """
     fed = """union select vehicle_id from vehicle_feeds where valid_from < %(end)s and valid_to > %(hour)s
@@ -45,7 +46,8 @@ def add_all_devices(connection: psycopg.Connection, kind: Kind, hour: datetime) 
     return connection.execute(
         f"""insert into {STALE_HOURS[kind.name]} (device_id, hour)
             select {kind.device_column}, %(hour)s
-            from (select {kind.device_column} from {kind.live} {fed if kind is VEHICLE else ""}) as known
+            from (select {kind.device_column} from {kind.live} where recorded_at >= %(hour)s
+                  {fed if kind is VEHICLE else ""}) as known
             on conflict do nothing""",
         {"hour": hour, "end": hour + HOUR},
     ).rowcount
