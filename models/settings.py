@@ -14,11 +14,16 @@ DIRECT_SHARD = MAX_SHARDS  # of receipts for readings that were stored without t
 MIN_SECRET_LENGTH = 16
 
 _DAY_SECONDS = 86_400
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\Z")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?\Z")
 
 
 def _are_origins(value: str) -> bool:
     return all(_ORIGIN.match(origin) for origin in value.split(","))
+
+
+def _are_hosts(value: str) -> bool:
+    return all(_HOST.match(host) for host in value.split(","))
 
 
 def _is_webhook(value: str) -> bool:
@@ -147,10 +152,19 @@ class Settings:
         "", "`https://a.example,https://b.example`", is_valid=_are_origins, section="Browsers",
         expected="a list of origins such as https://fleet.example.com, with commas between and no blanks", help=
         "pages of these origins may call the API. Exact matches, no `*`; not set: none may")
+    allowed_hosts: str = text(
+        "", "`telemetry.example,web`", is_valid=_are_hosts,
+        expected="a list of host names such as telemetry.example.com, with commas between and no blanks or ports", help=
+        "names by which this service may be called with `AUTH=off`, besides `localhost` and IP addresses; others are "
+        "refused, because a foreign page can have them ([security.md](security.md#browsers-without-keys))")
 
     @property
     def allowed_origins(self) -> frozenset[str]:
         return frozenset(filter(None, self.cors_origins.split(",")))
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        return frozenset(filter(None, self.allowed_hosts.split(",")))
 
     @property
     def shard_max_entries(self) -> int:

@@ -78,7 +78,8 @@ def test_the_docs_page_works_in_a_browser_under_its_policy(port, tmp_path):
     assert "Content Security Policy" not in shown.stderr
 
 
-def test_redirects_name_no_host(client):
+def test_redirects_name_no_host(client, with_settings):
+    with_settings(allowed_hosts="evil.example")
     for path in ("/", "/docs", "/v1/meters/"):
         answer = client.get(path, headers={"Host": "evil.example", "Accept": "text/html", "X-Forwarded-Host": "evil"})
         assert "evil" not in answer.headers.get("Location", "")

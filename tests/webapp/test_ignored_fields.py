@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.factories import meter, vehicle
-from webapp.http.names import MAX_CHARACTERS, MAX_NAMES
+from webapp.http.fields import MAX_CHARACTERS, MAX_NAMES
 from webapp.ingest.counters import READINGS_WITH_IGNORED
 
 NDJSON = "application/x-ndjson"

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.webapp.documents import operations
-from webapp.http.names import MAX_CHARACTERS, MAX_NAMES, closest, list_unknown
+from webapp.http.fields import MAX_CHARACTERS, MAX_NAMES, closest, list_unknown
 
 
 @pytest.mark.parametrize(

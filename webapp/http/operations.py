@@ -45,7 +45,7 @@ from models.readings import DEVICE_ID_RULE
 from webapp.http.answers import camel_case, json_response
 from webapp.http.bodies import read_json
 from webapp.http.errors import not_found
-from webapp.http.names import closest, list_unknown
+from webapp.http.fields import closest, list_unknown
 
 PUBLIC: tuple[str, ...] = ()
 
@@ -109,8 +109,8 @@ class Operation:
     @property
     def shared_errors(self) -> set[int]:
         """The statuses of the errors that webapp/openapi/shared.py describes."""
-        found = {422, 500, *self.errors}
-        found |= {401, 403, 429, 503} if self.scopes else set()
+        found = {403, 422, 500, *self.errors}
+        found |= {401, 429, 503} if self.scopes else set()
         found |= {400, 413, 415} if self.body else set()
         return found
 

@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from webapp.http.answers import Count, JsonObject
 from webapp.http.errors import RowErrors, Unexamined
-from webapp.http.names import MAX_CHARACTERS, MAX_NAMES
+from webapp.http.fields import MAX_CHARACTERS, MAX_NAMES
 
 Receipt = Annotated[
     str,

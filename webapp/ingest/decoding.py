@@ -16,7 +16,7 @@ from marshmallow import ValidationError
 from models.access.bindings import Binding
 from models.readings import KINDS, METER, VEHICLE, Kind, MeterReading, VehicleReading, rfc3339, to_microseconds
 from webapp.http.bodies import Malformed
-from webapp.http.names import closest, list_unknown
+from webapp.http.fields import closest, list_unknown
 from webapp.ingest.fast_decoding import FIELDS, SCHEMAS, Bounds, Decoded, covers, decode_fast, decode_row, field_names
 from webapp.ingest.rows import split_json, split_lines, split_row
 

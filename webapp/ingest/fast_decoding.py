@@ -18,8 +18,7 @@ from msgspec import UNSET, UnsetType
 from models.access.bindings import Binding
 from models.readings import KINDS, METER, VEHICLE, Kind, MeterReading, VehicleReading, to_microseconds
 from models.settings import Settings
-from webapp.http.fields import EARLIEST, Number, Timestamp
-from webapp.http.names import MAX_NAMES, list_unknown
+from webapp.http.fields import EARLIEST, MAX_NAMES, Number, Timestamp, list_unknown
 from webapp.ingest.schemas import MeterReadingSchema, VehicleReadingSchema
 
 MAX_LISTED_ERRORS = 100

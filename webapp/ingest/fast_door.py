@@ -20,6 +20,7 @@ from models.access.keys import INGEST, Key
 from models.readings import Entry
 from models.settings import Settings
 from webapp.http.auth import sent_key
+from webapp.http.foreign_pages import find_refusal
 from webapp.http.metrics import observe_request
 from webapp.http.request_log import log_request, name_request
 from webapp.ingest.acceptance import accept
@@ -64,6 +65,8 @@ class FastDoor:
         settings = resources.settings
         key = None
         if settings.auth != "off" and not (key := self._key(environ)):
+            return None
+        if find_refusal(environ, settings):
             return None
         decoded = _read(environ, path, settings)
         if decoded is None or (key and not self._may_post(key, decoded, settings)):

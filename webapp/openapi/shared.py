@@ -22,7 +22,7 @@ anything was accepted.
 - A reading sent twice does no harm: history keeps both submissions, analytics count that device and instant once,
   and the submission accepted last is the one that counts.
 - Every answer has `Cache-Control: no-store` and headers that restrict browsers. Pages of another origin may call the
-  service only if it is configured for that origin.
+  service only if it is configured for that origin. If it needs no keys, other pages and unknown host names get 403.
 - Every answer has an `X-Request-ID`. Every error has the shape `Error`: unknown paths (404) and methods a path
   does not have (405, with `Allow`) as well.
 """
@@ -82,7 +82,10 @@ ERRORS = {
         "No valid API key: none was sent, it is unknown, expired or revoked, or two were sent that differ",
         headers=("WWW-Authenticate",),
     ),
-    403: Answer("The key lacks the scope, or is bound to other devices. Nothing was accepted"),
+    403: Answer(
+        "The key lacks the scope, or is bound to other devices; if the service needs no keys: the request is of a "
+        "foreign page, or its `Host` is not known. Nothing was accepted"
+    ),
     404: Answer("Not found"),
     411: Answer("Chunked NDJSON needs a Content-Length if it must be accepted as a whole"),
     413: Answer(
