@@ -63,6 +63,9 @@ class Settings:
         "how far a reading's timestamp may be ahead of the server's clock")
     idempotency_ttl_seconds: int = number(_DAY_SECONDS, 60, unit="seconds", help=
         "how long an `Idempotency-Key` is remembered; meanwhile each takes about 0.35 KB of Redis")
+    idempotency_max_keys: int = number(1_000_000, 1, unit="keys", help=
+        "new `Idempotency-Key`s that an API key may use at once, and again within `IDEMPOTENCY_TTL_SECONDS`; beyond it "
+        "429. With `AUTH=off`: all senders together")
     ingest_fallback: str = choice("off", "direct", help=
         "`direct`: while Redis is unavailable, requests without an `Idempotency-Key` are written to Postgres before "
         "they are answered; `off`: they get 503")

@@ -5,6 +5,7 @@ which it is full again; a full one has no key. A request passes if one unit is l
 than the burst overdraws a full allowance, and the next request waits until one unit is back.
 
     telemetry:{n}:allowance:<owner>   readings; in the hash slot of the owner's shard, for the append script
+    telemetry:tokens:<owner>          Idempotency-Keys, for the append script
     requests:{<owner>}                requests of the read side
 """
 
@@ -87,11 +88,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The readings that an append takes from its owner's allowance."""
+    """What an append takes from an allowance of its owner: units are readings or tokens."""
 
     owner: str
     limit: Limit
-    readings: int
+    units: int
 
 
 @dataclass(frozen=True, slots=True)

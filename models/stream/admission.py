@@ -5,7 +5,7 @@ script refuses: by then the web has answered that nothing was accepted.
 
 An append is **plain** unless it has an Idempotency-Key or its API key has a limit; then it is **conditional**. The
 plain appends of a group share one token, which keeps their outcomes. Each conditional append has a token of its own,
-and an allowance if it is charged.
+and an allowance for each of the two that it is charged for: its readings, and a token that is kept for long.
 
 The id of an entry is its received time (models/stream/entry_ids.py): Redis's clock in microseconds, but later than the
 received times of all readings before, in any shard, also after the clock was set back. An entry of n readings takes n
@@ -16,20 +16,22 @@ KEYS     the stream, the token of the plain appends, the newest received time, t
 ARGV     deadline (ms), bound (entries), time to live of the shared token (s), number of plain appends, whether their
          numbers of readings follow (0: each has one reading), their payloads, then these numbers;
          then for each conditional append: payload, number of readings, index of its token in KEYS, the token's time to
-         live (s), fingerprint and answer, index of its allowance in KEYS (0: none), its cost (ms), the largest deficit
-         (ms)
+         live (s), fingerprint and answer; then for the readings and for the token: index of the allowance in KEYS (0:
+         none), the cost (ms), the largest deficit (ms)
 Returns  now (ms), the backlog before, and an outcome for each append, plain ones first: an entry id, `full` or `late`;
-         for a conditional append an array of verdict, detail, and the deficit of the allowance (ms)
+         for a conditional append an array of verdict, detail, and the deficit (ms) of the allowance for readings, or
+         with `no_token` of that for tokens
 """
 
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
 from models.access.limits import ALLOWANCE_LUA, Allowance, Charge, LimitReached
 from models.stream.entry_ids import EntryId, parse_entry_id
-from models.stream.keys import RECEIVED_KEY, allowance_key, stream_key, token_key
+from models.stream.keys import RECEIVED_KEY, allowance_key, stream_key, token_allowance_key, token_key
 
 # A generated token has to outlive the attempts of one group.
 GENERATED_TOKEN_TTL_SECONDS = 60
@@ -78,27 +80,27 @@ elseif plain > 0 then
   redis.call('SET', KEYS[2], table.concat(outcomes, ' '), 'EX', ARGV[3])
 end
 
-local function admit(payload, readings, token, ttl, fingerprint_and_answer, allowance, cost, max_deficit)
+local function admit(i)
+  local token, allowance, tokens = KEYS[tonumber(ARGV[i + 2])], KEYS[tonumber(ARGV[i + 5])], KEYS[tonumber(ARGV[i + 8])]
   local deficit = allowance and get_deficit(allowance, now) or 0
   local seen = redis.call('GET', token)
   if seen then return {'seen', seen, as_text(deficit)} end
   if late then return {'late'} end
-  if allowance and is_used_up(deficit, max_deficit) then return {'limited', '', as_text(deficit)} end
-  local id = add(payload, readings)
+  if allowance and is_used_up(deficit, ARGV[i + 7]) then return {'limited', '', as_text(deficit)} end
+  local tokens_deficit = tokens and get_deficit(tokens, now) or 0
+  if tokens and is_used_up(tokens_deficit, ARGV[i + 10]) then return {'no_token', '', as_text(tokens_deficit)} end
+  local id = add(ARGV[i], ARGV[i + 1])
   if id == 'full' then return {'full'} end
-  redis.call('SET', token, id .. ' ' .. fingerprint_and_answer, 'EX', ttl)
+  redis.call('SET', token, id .. ' ' .. ARGV[i + 4], 'EX', ARGV[i + 3])
+  if tokens then set_deficit(tokens, now, tokens_deficit + tonumber(ARGV[i + 9])) end
   if allowance then
-    deficit = deficit + tonumber(cost)
+    deficit = deficit + tonumber(ARGV[i + 6])
     set_deficit(allowance, now, deficit)
   end
   return {'added', id, as_text(deficit)}
 end
 
-for i = 6 + plain * (are_counted and 2 or 1), #ARGV, 8 do
-  local token, allowance = KEYS[tonumber(ARGV[i + 2])], KEYS[tonumber(ARGV[i + 5])]
-  outcomes[#outcomes + 1] =
-    admit(ARGV[i], ARGV[i + 1], token, ARGV[i + 3], ARGV[i + 4], allowance, ARGV[i + 6], ARGV[i + 7])
-end
+for i = 6 + plain * (are_counted and 2 or 1), #ARGV, 11 do outcomes[#outcomes + 1] = admit(i) end
 if newest > before then redis.call('SET', KEYS[3], format('%d', newest)) end
 return {now, backlog, outcomes}
 """
@@ -121,6 +123,14 @@ class TokenReused(Exception):
     """The token belongs to an append with another fingerprint. Nothing was accepted."""
 
 
+class TokensUsedUp(Exception):
+    """The sender has used as many tokens as it may at the moment. Nothing was accepted."""
+
+    def __init__(self, allowance: Allowance):
+        super().__init__(f"{allowance.limit.burst} tokens are used up")
+        self.allowance = allowance
+
+
 class Appended(NamedTuple):
     """An entry in the stream. `answer` is what was kept with the first append under this token."""
 
@@ -134,13 +144,14 @@ class Appended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The conditions of an append that is not plain: a token of its own, and maybe a charge."""
+    """The conditions of an append that is not plain: a token of its own, and maybe charges."""
 
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     token_ttl_seconds: int = GENERATED_TOKEN_TTL_SECONDS
     fingerprint: str = ""
     answer: bytes = b""
     charge: Charge | None = None
+    token_charge: Charge | None = None  # for a token that is kept for long
 
     def read_outcome(self, outcome: list[bytes], shard: int, was_empty: bool) -> Appended:
         """Raises why the append was refused."""
@@ -155,6 +166,8 @@ class Conditions:
             return Appended(shard, parse_entry_id(entry_id), False, True, answer, allowance)
         if allowance and verdict == b"limited":
             raise LimitReached(allowance)
+        if self.token_charge and verdict == b"no_token":
+            raise TokensUsedUp(Allowance(self.token_charge.limit, float(outcome[2])))
         raise _refusal(verdict)
 
 
@@ -197,17 +210,21 @@ def arguments(
     An append has a payload and a number of readings.
     """
     keys = [stream_key(shard), token_key(shard, token), RECEIVED_KEY]
-    rows: list[tuple] = []
+    rows: list[list[Any]] = []
     for payload, readings, conditions in conditional:
         keys.append(token_key(shard, conditions.token))
-        token_index, allowance_index, cost, max_deficit = len(keys), 0, 0.0, 0.0
-        if charge := conditions.charge:
-            keys.append(allowance_key(shard, charge.owner))
-            allowance_index = len(keys)
-            cost, max_deficit = charge.limit.cost_ms(charge.readings), charge.limit.max_deficit_ms
         kept = conditions.fingerprint.encode() + b" " + conditions.answer
-        ttl = conditions.token_ttl_seconds
-        rows.append((payload, readings, token_index, ttl, kept, allowance_index, cost, max_deficit))
+        row: list[Any] = [payload, readings, len(keys), conditions.token_ttl_seconds, kept]
+        for charge, key_of in (
+            (conditions.charge, partial(allowance_key, shard)),
+            (conditions.token_charge, token_allowance_key),
+        ):
+            if charge:
+                keys.append(key_of(charge.owner))
+                row += [len(keys), charge.limit.cost_ms(charge.units), charge.limit.max_deficit_ms]
+            else:
+                row += [0, 0, 0]
+        rows.append(row)
     payloads, counts = [payload for payload, _ in plain], [readings for _, readings in plain]
     if set(counts) <= {1}:
         counts = []

@@ -11,6 +11,7 @@ Keys of shard n:
 
 Of all shards together, so that a Redis cluster can't serve them:
 
+    telemetry:tokens:<owner>         Idempotency-Keys that an API key may still use (models/access/limits.py)
     telemetry:received               the newest received time that was assigned, in microseconds
 """
 
@@ -37,3 +38,7 @@ def token_key(shard: int, token: str) -> str:
 
 def allowance_key(shard: int, owner: str) -> str:
     return f"telemetry:{{{shard}}}:allowance:{owner}"
+
+
+def token_allowance_key(owner: str) -> str:
+    return f"telemetry:tokens:{owner}"

@@ -102,7 +102,8 @@ class TelemetryStream:
         Entries of one owner go to one shard, which keeps the tokens and the allowance of that owner; without an owner
         any shard is used. Conditions need an owner. Their token makes the append happen once within its time to live:
         a repeat returns the first entry and the first answer, and is not charged.
-        Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused (nothing was appended) or OutcomeUnknown.
+        Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused, TokensUsedUp (nothing was appended) or
+        OutcomeUnknown.
         If the process ends here, the entry is in the stream once or not at all.
         """
         shard = None if owner is None else self.shard_of(owner)
@@ -113,7 +114,7 @@ class TelemetryStream:
 
         Fails open: None if Redis is unavailable.
         """
-        cost = charge.limit.cost_ms(charge.readings)
+        cost = charge.limit.cost_ms(charge.units)
         try:
             deficit: Any = self._charge_script(
                 keys=[allowance_key(self.shard_of(charge.owner), charge.owner)], args=[cost]

@@ -192,7 +192,7 @@ def test_an_allowance_refills_with_time(resources, broker):
     """By Redis's clock: the stored time is moved back by some seconds."""
     stream = TelemetryStream(resources.settings)
     limit = Limit(per_second=2.0, burst=10)
-    charge = Charge("owner", limit, readings=10)
+    charge = Charge("owner", limit, units=10)
     assert stream.append(b"x", "owner", Conditions(charge=charge)).allowance.remaining == 0
     with pytest.raises(LimitReached) as refused:
         stream.append(b"x", "owner", Conditions(charge=charge))
@@ -202,7 +202,7 @@ def test_an_allowance_refills_with_time(resources, broker):
     assert 0 < broker.pttl(key) <= 5_001
     broker.set(key, full_at - 3_000)  # three seconds: six readings
     assert 6 <= 10 - (full_at - 3_000 - _now_ms(broker)) / 500 <= 10
-    again = stream.append(b"x", "owner", Conditions(charge=Charge("owner", limit, readings=1)))
+    again = stream.append(b"x", "owner", Conditions(charge=Charge("owner", limit, units=1)))
     assert again.allowance.remaining >= 5
     stream.close()
 

@@ -72,7 +72,7 @@ def test_requests_that_share_an_append_each_get_their_own_entry_once(stream, res
     """Plain, named and charged ones together, while answers get lost. There are no other entries."""
     proxy = LossyProxy(servers.redis_url)
     lossy = TelemetryStream(replace(resources.settings, redis_url=proxy.url))
-    charge = Charge("owner", Limit(per_second=1.0, burst=1000), readings=1)
+    charge = Charge("owner", Limit(per_second=1.0, burst=1000), units=1)
     appends: dict[bytes, Appended] = {}
 
     def send(number: int) -> None:

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from models.causes import find_cause, log_fields
-from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable, TokenReused
+from models.stream.admission import BacklogFull, OutcomeUnknown, StreamUnreachable, TokenReused, TokensUsedUp
 from webapp.http.answers import Count, JsonObject, Time, json_response
 from webapp.http.resources import current_resources
 
@@ -83,6 +83,7 @@ def init_app(app: Flask) -> None:
         StreamUnreachable: _stream_unreachable,
         OutcomeUnknown: _outcome_unknown,
         TokenReused: _token_reused,
+        TokensUsedUp: _tokens_used_up,
         psycopg.OperationalError: _unavailable,
         psycopg.errors.ReadOnlySqlTransaction: _unavailable,
         PoolTimeout: _unavailable,
@@ -176,6 +177,18 @@ def _token_reused(_: TokenReused) -> Response:
     seconds = current_resources().settings.idempotency_ttl_seconds
     errors = {"Idempotency-Key": [f"Was used for another request within the last {seconds} seconds."]}
     return error_response(422, "Validation failed", errors, reason="token_reused")
+
+
+def _tokens_used_up(error: TokensUsedUp) -> Response:
+    limit, seconds = error.allowance.limit.burst, error.allowance.wait_seconds
+    response = error_response(
+        429,
+        f"This API key has used {limit} Idempotency-Keys, as many as are remembered for it; nothing was accepted. "
+        f"Try again in {seconds} s, send batches, or leave the header out",
+        reason="tokens_used_up",
+    )
+    response.headers["Retry-After"] = str(seconds)
+    return response
 
 
 def _unavailable(error: Exception) -> Response:

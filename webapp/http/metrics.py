@@ -30,6 +30,7 @@ PRECISE_REASONS = (
     "redis_unavailable",
     "postgres_unavailable",
     "token_reused",
+    "tokens_used_up",
     "not_ready",
     "exports_busy",
     "busy",

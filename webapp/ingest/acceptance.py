@@ -24,7 +24,7 @@ class Idempotency:
 
     key: str  # as the sender named the request
     fingerprint: str  # of the request; one with the same key and another fingerprint is refused
-    answer: bytes = b""  # kept with the entry
+    answer: bytes = b""  # kept with the entry; Redis holds it for a day, so it is small
 
     def token(self, sender: Key | None) -> str:
         """With the sender's name: no sender gets the answer of another one by guessing its idempotency key."""
@@ -49,8 +49,8 @@ def accept(
 
     If Redis is unavailable, an entry without idempotency is stored directly in Postgres, with INGEST_FALLBACK=direct.
     `rejected`: readings of the request that are not in the entry; the sender's allowance pays for them too.
-    Raises BacklogFull, LimitReached, StreamUnreachable or TokenReused (nothing was accepted), or OutcomeUnknown. If
-    the process ends here, the readings were accepted once or not at all.
+    Raises BacklogFull, LimitReached, StreamUnreachable, TokenReused or TokensUsedUp (nothing was accepted), or
+    OutcomeUnknown. If the process ends here, the readings were accepted once or not at all.
     """
     payload = encode_entry(entry)
     meters, vehicles = len(entry.meters), len(entry.vehicles)
@@ -87,10 +87,13 @@ def _conditions(
 ) -> Conditions | None:
     if idempotency is None:
         return Conditions(charge=charge) if charge else None
+    settings = resources.settings
+    keys = Limit(settings.idempotency_max_keys / settings.idempotency_ttl_seconds, settings.idempotency_max_keys)
     return Conditions(
         token=idempotency.token(sender),
-        token_ttl_seconds=resources.settings.idempotency_ttl_seconds,
+        token_ttl_seconds=settings.idempotency_ttl_seconds,
         fingerprint=idempotency.fingerprint,
         answer=idempotency.answer,
         charge=charge,
+        token_charge=Charge(sender.owner if sender else "", keys, 1),
     )

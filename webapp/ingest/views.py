@@ -73,17 +73,14 @@ def ingest(path: Path, *, atomic: bool) -> Response:
         _refuse_without_good_readings(decoded, atomic)
         answer = _answer(decoded)
         if idempotency:
-            kept = msgspec.json.encode({"status": path.status, "answer": answer})
-            idempotency = replace(idempotency, answer=kept)
+            idempotency = replace(idempotency, answer=_kept(path.status, answer))
         accepted = accept_within_allowance(decoded, idempotency)
     # Not kept with the entry: a repeat has the same body, and with it the same fields.
     ignored: list[str] | UnsetType = list(decoded.ignored) or UNSET
     if accepted.first_answer is not None:
         g.replayed = True
-        first = msgspec.json.decode(accepted.first_answer)
-        response = json_response(
-            Accepted(**first["answer"], receipt=accepted.receipt, ignored=ignored), first["status"]
-        )
+        status, answer = _first_answer(accepted.first_answer, answer)
+        response = json_response(Accepted(**answer, receipt=accepted.receipt, ignored=ignored), status)
         response.headers["Idempotent-Replay"] = "true"
         return response
     count_with_ignored(decoded.with_ignored)
@@ -190,6 +187,24 @@ def _answer(decoded: Decoded) -> dict[str, Any]:
         **({"errors": decoded.errors} if decoded.errors else {}),
         **({"unexamined": decoded.unexamined} if decoded.unexamined else {}),
     }
+
+
+def _kept(status: int, answer: dict[str, Any]) -> bytes:
+    """What Redis keeps of an answer: the counts, without what the same body shows again."""
+    counts = {name: answer[name] for name in ("message", "accepted", "rejected")}
+    return msgspec.json.encode({"status": status, "answer": counts})
+
+
+def _first_answer(kept: bytes, answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Status and answer of the first request; `answer` is what the repeat would get.
+
+    The counts are those of the first request. The errors are those of the repeat: a reading that was ahead of the clock
+    or has become too old since makes a difference.
+    """
+    first = msgspec.json.decode(kept)
+    if not first["answer"]["rejected"]:
+        answer.pop("errors", None)
+    return first["status"], answer | first["answer"]
 
 
 def _idempotency(key: str, body: bytes, path: Path, atomic: bool, ndjson: bool) -> Idempotency:

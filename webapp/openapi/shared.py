@@ -70,7 +70,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
         "description": "1–128 characters of ASCII that make a repeat harmless: within {idempotency_ttl_seconds} "
         "seconds the same key with the same body gets the first answer, with its status, and adds nothing; with "
-        "another body it is refused (422).",
+        "another body it is refused (422). Errors that depend on the time may differ. An API key may use "
+        "{idempotency_max_keys} new ones at once, and again within that time (429).",
         "schema": {"type": "string", "minLength": 1, "maxLength": 128},
     },
 }
@@ -94,7 +95,7 @@ ERRORS = {
     ),
     415: Answer("A Content-Type or Content-Encoding that is not supported"),
     422: Answer("Understood, and refused; `errors` names fields and reasons. Nothing was accepted"),
-    429: Answer("The key's limit is reached. Nothing was accepted", headers=("Retry-After", *LIMIT_HEADERS)),
+    429: Answer("A limit of the key is reached. Nothing was accepted", headers=("Retry-After", *LIMIT_HEADERS)),
     500: Answer("An unexpected error; the request id leads to the log"),
     503: Answer(
         "Too busy, or a server behind this one is unavailable; no reading was accepted", headers=("Retry-After",)
