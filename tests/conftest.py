@@ -45,7 +45,7 @@ def servers() -> Iterator[Servers]:
     # Run as root, Postgres changes to another user, who cannot enter pytest's temporary folder.
     with (
         tempfile.TemporaryDirectory(prefix="energy-tests-", ignore_cleanup_errors=True) as folder,
-        server.running(postgres_server.prepare(Path(folder))) as database_url,
+        server.running(_with_replication(Path(folder))) as database_url,
         # With all rights: some tests change its configuration.
         server.running(redis_server.prepare(Path(folder), rights="~* &* +@all")) as redis_url,
     ):
@@ -54,6 +54,14 @@ def servers() -> Iterator[Servers]:
         os.environ.update(AUTH="off", ALLOW_INSECURE="1")
         subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, check=True)
         yield Servers(database_url, redis_url)
+
+
+def _with_replication(folder: Path) -> server.Server:
+    """A Postgres in which tests may create replication slots."""
+    prepared = postgres_server.prepare(folder)
+    rights = ["alter role energy replication", "grant execute on function pg_switch_wal to energy"]
+    postgres_server._run_alone(prepared.directory, postgres_server.DATABASE, rights)
+    return prepared
 
 
 @pytest.fixture(scope="session")
@@ -232,7 +240,7 @@ def _empty(resources) -> None:
             """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
                         vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters, api_keys, devices,
                         charging_sessions, meter_hourly, vehicle_hourly, rollup_state, rollup_marks, tariffs, alerts,
-                        alert_deliveries"""
+                        alert_deliveries, losses"""
         )
     with redis.Redis.from_url(resources.settings.redis_url) as client:
         client.flushall()

@@ -74,5 +74,34 @@ dead_letters = Table(
 # Serves GET /v1/telemetry/receipts/{receipt}.
 Index("dead_letters_receipt", dead_letters.c.shard, dead_letters.c.entry_id)
 
+# What a diverged stream may have lost, until a person acknowledges it (models/storage/losses.py).
+losses = Table(
+    "losses",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("shard", Integer, nullable=False),
+    # The divergence: both are entry ids.
+    Column("position", Text, nullable=False),
+    Column("stored_id", Text, nullable=False),
+    Column("server", Text, nullable=False),
+    time("lost_from"),
+    time("lost_until", nullable=False),
+    Column("max_entries", Integer),
+    time("found_at", nullable=False, server_default=text("now()")),
+    time("acknowledged_at"),
+    Column("acknowledged_by", Text),
+    Column("note", Text),
+    CheckConstraint("server IN ('redis', 'postgres')", name="losses_server"),
+)
+# A repair takes several transactions: one record for all of them.
+Index(
+    "losses_open",
+    losses.c.shard,
+    losses.c.position,
+    losses.c.stored_id,
+    unique=True,
+    postgresql_where=losses.c.acknowledged_at.is_(None),
+)
+
 # The newest received time, in microseconds, of what was stored without Redis (models/storage/direct.py).
 direct_entries = Sequence("direct_entries", minvalue=0, metadata=metadata)

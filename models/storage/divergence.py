@@ -12,6 +12,7 @@ import structlog
 from models.observability.metrics import STREAM_DIVERGENCES
 from models.resources import Resources
 from models.storage.batch import Batch
+from models.storage.losses import record_loss
 from models.storage.positions import Position, adopt_entry, note_divergence, stored_entries
 from models.storage.writer import NOTHING, Stored, store_batch
 from models.stream.entry_ids import NO_ENTRY, EntryId
@@ -42,6 +43,8 @@ def reconcile(connection: psycopg.Connection, resources: Resources, shard: int, 
     STREAM_DIVERGENCES.inc()
     log.error("stream_diverged", shard=shard, position=str(position.entry_id), stored_id=str(stored_id))
     note_divergence(connection, shard)
+    bound = resources.settings.shard_max_entries
+    record_loss(connection, shard, position=position.entry_id, stored_id=stored_id, max_entries=bound)
     # Before anything else: no new entry may get an id that the position has passed.
     stream.raise_last_id(shard, position.entry_id)
     return _adopt_page(connection, resources, shard, position, stored_id)
