@@ -46,6 +46,7 @@ class _Engine(Collector):
             yield Gauge("energy_partitions_ahead", "Daily partitions beyond today's", snapshot.postgres.days_ahead)
         if snapshot.postgres:
             yield from _alerts(snapshot.postgres)
+            yield Gauge("energy_losses", "Losses that nobody has acknowledged", len(snapshot.postgres.losses or ()))
         if snapshot.postgres and snapshot.postgres.rollups:
             yield from _rollups(snapshot.postgres.now, snapshot.postgres.rollups)
 

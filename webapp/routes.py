@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from webapp import alerts, exports, openapi, service
+from webapp import alerts, exports, losses, openapi, service
 from webapp.analytics import fleet, fleet_vehicles, performance, series, sessions, tariffs
 from webapp.devices import history, live, mapping, settings
 from webapp.ingest import views as ingest
@@ -21,6 +21,7 @@ BLUEPRINTS = (
     series.bp,
     tariffs.bp,
     alerts.bp,
+    losses.bp,
     exports.bp,
     service.bp,
     openapi.bp,

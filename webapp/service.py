@@ -56,6 +56,7 @@ class Checks(JsonObject):
     backlog: Check
     drain: Check
     stream: Check
+    losses: Check
     broker: Check
     beat: Check
     workers: Check

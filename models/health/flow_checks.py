@@ -82,6 +82,16 @@ def check_stream(snapshot: Snapshot) -> Check:
     return good("Every stream matches its stored position")
 
 
+def check_losses(postgres: PostgresSnapshot) -> Check:
+    """At worst a warning: what is lost stays lost, however ready the engine is."""
+    if postgres.losses is None:
+        return NO_SCHEMA
+    if not postgres.losses:
+        return good("No loss waits to be acknowledged", unacknowledged=0)
+    count, newest = len(postgres.losses), postgres.losses[0]
+    return warning(f"Losses not acknowledged: {count}; the newest: {newest.message}", unacknowledged=count)
+
+
 def check_broker(redis: RedisSnapshot) -> Check:
     if not redis.garbage:
         return good("The broker's queues hold tasks")

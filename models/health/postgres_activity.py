@@ -96,7 +96,7 @@ def list_idle_slots(connection: psycopg.Connection) -> list[Slot]:
 def end_sessions(sessions: list[Session]) -> str:
     """The remedy, for psql."""
     ended = "; ".join(f"select pg_terminate_backend({session.pid})" for session in sessions)
-    return f"end the transaction where it was begun, or in psql as superuser: {ended}"
+    return f"end the transaction where it was begun, or in psql: {ended}"
 
 
 def _sessions(connection: psycopg.Connection, statement: str, detailed: bool, **values: object) -> list[Session]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -16,6 +17,7 @@ from models.database import BoundedConnection, bounded
 from models.health.postgres_activity import Session, Slot, list_idle_slots, list_long_transactions
 from models.readings import KINDS
 from models.sql import one
+from models.storage.losses import Loss, list_losses
 from models.storage.partitions import days_ahead
 from models.storage.positions import ShardPosition, list_positions
 
@@ -41,6 +43,8 @@ select clock_timestamp() as now, current_setting('server_version_num')::int as v
          as missing_tables
 """
 
+MAX_LOSSES = 100
+
 T = TypeVar("T")
 Connect = Callable[[], AbstractContextManager[BoundedConnection]]
 
@@ -64,6 +68,7 @@ class PostgresSnapshot:
     revision: str | None
     days_ahead: int | None
     positions: dict[int, ShardPosition] | None  # by shard
+    losses: list[Loss] | None  # not acknowledged, the newest first, MAX_LOSSES at most
     unresolved_alerts: dict[str, int] | None  # by kind
     rollups: RollupState | None
     undelivered_events: dict[str, int] | None  # of the webhook, by state
@@ -91,6 +96,7 @@ def snapshot_postgres(connect: Connect, *, seconds: float, detailed: bool) -> Po
             revision=if_migrated(_revision, connection),
             days_ahead=if_migrated(days_ahead, connection),
             positions=if_migrated(list_positions, connection),
+            losses=if_migrated(partial(list_losses, limit=MAX_LOSSES, acknowledged=False), connection),
             unresolved_alerts=if_migrated(count_alerts, connection),
             rollups=if_migrated(get_state, connection),
             undelivered_events=if_migrated(count_deliveries, connection),

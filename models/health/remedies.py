@@ -127,6 +127,10 @@ REMEDIES = {
         "A Redis that was flushed or restored no longer has all entries that it accepted.",
         "none: the next drain repairs it. docs/guarantees.md lists what may be lost",
     ),
+    "losses": Remedy(
+        "Accepted readings of this span may be lost; devices that keep their readings can send it again.",
+        "have the span sent again, then `energy losses acknowledge ID --note …`; docs/guarantees.md",
+    ),
     "broker": Remedy(
         "Another program writes into the broker's lists. A worker ends when it takes a message that it can't read.",
         f"redis-cli del {' '.join(QUEUES)} (of CELERY_BROKER_URL): they hold no reading, and beat fills them again; "

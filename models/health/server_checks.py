@@ -84,7 +84,7 @@ def check_slots(postgres: PostgresSnapshot) -> Check:
     named = ", ".join(f"`{slot.name}` {slot.bytes / MIB:,.0f} MiB" for slot in kept)
     ended = "; ".join(f"select pg_drop_replication_slot('{slot.name}')" for slot in kept)
     return warning(f"Replication slots without a reader keep log on disk: {named}", slots=len(kept)).with_remedy(
-        f"start the reader; if there is none any more, in psql as superuser: {ended}"
+        f"start the reader; if there is none any more, in psql: {ended}"
     )
 
 

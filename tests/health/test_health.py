@@ -261,7 +261,7 @@ def test_an_unknown_part_is_not_named_as_wrong(with_environment, client):
     assert list(answer["errors"]) == ["postgres"]
     assert answer["message"] == "Not ready: postgres"
     unknown = {name for name, check in answer["checks"].items() if check["ok"] is None}
-    parts = "connections transactions slots migrations partitions durability drain stream keys rollups"
+    parts = "connections transactions slots migrations partitions durability drain stream losses keys rollups"
     assert unknown == set(parts.split())
 
 

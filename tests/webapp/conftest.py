@@ -5,6 +5,8 @@ import pytest
 
 from models.analytics.money.tariffs import Tariff, set_tariff
 from models.analytics.sessions import start_session
+from models.storage.losses import list_losses, record_loss
+from models.stream.entry_ids import NO_ENTRY, EntryId
 from tests.processes import serving
 from tests.webapp.documents import documented_path, resolve, validator
 
@@ -53,6 +55,8 @@ def path_values(database) -> dict:
         """insert into alerts (device_kind, device_id, kind, value, bound, detail)
            values ('meter', 'M001', 'silent', 4000, 3600, '{"lastSeen": "2026-02-10T10:30:00.000000Z"}') returning id"""
     ).fetchone()
+    record_loss(database, 0, position=EntryId(1_000, 0), stored_id=NO_ENTRY, max_entries=50)
+    loss_id = list_losses(database, limit=1)[0].id
     set_tariff(database, Tariff("depot-north", "EUR", "Europe/Berlin", Decimal("0.2841")))
     session, _ = start_session(database, "V002", "M002", datetime(2026, 2, 10, 8, tzinfo=UTC))
     return {
@@ -60,5 +64,6 @@ def path_values(database) -> dict:
         "vehicleId": "V001",
         "alertId": alert_id,
         "sessionId": session.id,
+        "lossId": loss_id,
         "site": "depot-north",
     }

@@ -58,7 +58,7 @@ def test_liveness_and_readiness_with_all_parts(client, alive):
     ready = client.get("/health/ready")
     assert ready.status_code == 200
     servers = ["postgres", "connections", "transactions", "slots", "migrations", "partitions", "redis", "durability"]
-    parts = ["backlog", "drain", "stream", "broker", "beat", "workers", "keys", "threads", "rollups"]
+    parts = ["backlog", "drain", "stream", "losses", "broker", "beat", "workers", "keys", "threads", "rollups"]
     assert list(ready.json["checks"]) == servers + parts
     assert all(check["ok"] is True for check in ready.json["checks"].values())
 

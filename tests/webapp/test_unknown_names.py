@@ -26,7 +26,12 @@ def test_an_unknown_parameter_is_refused_with_what_was_meant(client, path, name,
 
 def test_no_operation_takes_an_unknown_parameter(client, document, check):
     for path, method, _ in operations(document):
-        url = path.replace("{sessionId}", "1").replace("{alertId}", "1").replace("{receipt}", "1-1-1")
+        url = (
+            path.replace("{sessionId}", "1")
+            .replace("{alertId}", "1")
+            .replace("{lossId}", "1")
+            .replace("{receipt}", "1-1-1")
+        )
         url = url.replace("{site}", "depot").replace("{vehicleId}", "V1").replace("{meterId}", "M1")
         answer = client.open(url, method=method, query_string={"surely_unknown": "1"}, json={})
         assert "surely_unknown" in check(answer, 422).json["errors"], f"{method} {path}"

@@ -20,6 +20,7 @@ SECTIONS = {
     "State of the engine": {
         "status": Listed("webapp.commands.status", "Readiness, backlog and lag, rates, workers, devices and sizes."),
         "doctor": Listed("webapp.commands.doctor", "Check what the guarantees depend on; name remedies."),
+        "losses": Listed("webapp.commands.losses", "Accepted readings that a server lost: list and acknowledge."),
         "rollups": Listed("webapp.commands.rollups", "Hourly roll-ups: their watermark, and recomputing them."),
         "partitions": Listed("webapp.commands.partitions", "Partitions of history: one for each UTC day and kind."),
     },

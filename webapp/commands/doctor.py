@@ -11,7 +11,13 @@ from models.health.checks import Verdict
 from models.health.doctor import Finding, examine, is_healthy
 from models.health.snapshot import take_detailed_snapshot
 from webapp.commands.database import settings_or_exit
-from webapp.commands.verdicts import SYMBOLS
+
+SYMBOLS = {
+    Verdict.GOOD: Text("✓", "green"),
+    Verdict.WARNING: Text("!", "yellow"),
+    Verdict.WRONG: Text("✗", "bold red"),
+    Verdict.UNKNOWN: Text("?", "dim"),
+}
 
 
 @click.command()

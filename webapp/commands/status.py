@@ -21,8 +21,8 @@ from models.health.snapshot import take_detailed_snapshot
 from models.health.status import MANY_DEAD_LETTERS, RATE_SECONDS, EngineFigures, ShardFigures, collect_figures
 from models.settings import Settings
 from webapp.commands.database import settings_or_exit
+from webapp.commands.doctor import SYMBOLS
 from webapp.commands.parameters import FiniteRange
-from webapp.commands.verdicts import SYMBOLS
 
 
 class Status(NamedTuple):
