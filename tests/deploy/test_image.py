@@ -27,7 +27,7 @@ def test_image_is_built_in_stages_from_one_python_that_the_project_supports():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     build, final = dockerfile()
     assert build[0][1] == final[0][1]
-    version = tuple(map(int, re.fullmatch(r"python:(\d+)\.(\d+)-slim", final[0][1]).groups()))
+    version = tuple(map(int, re.fullmatch(r"python:(\d+)\.(\d+)-slim@sha256:.*", final[0][1]).groups()))
     minimum = re.fullmatch(r">=(\d+)\.(\d+)", project["requires-python"])
     assert version >= tuple(map(int, minimum.groups()))
     assert ["COPY", "--from=build", "/opt/venv", "/opt/venv"] in final

@@ -22,7 +22,7 @@ NOT_PASTED = {
     "make lint ": "the first step of .ci/run, which goes on with `make test`",
     "make bench ": "takes 25 minutes; tests/project/test_bench.py runs parts of it",
     "docker compose ": "needs a container engine; tests/deploy run the commands of the compose file",
-    "GRAFANA_PASSWORD": "needs a container engine",
+    "docker buildx ": "needs a container engine",
 }
 
 

@@ -49,6 +49,4 @@ def test_the_bounds_in_the_security_page_are_those_of_the_code(servers):
 
 def test_secrets_are_not_in_the_repository():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    assert ".env" not in tracked
-    example = (ROOT / ".env.example").read_text()
-    assert re.search(r"^POSTGRES_PASSWORD=$", example, re.MULTILINE), "there is no default password"
+    assert not [path for path in tracked if path == ".env" or path.startswith("secrets/")]
