@@ -77,5 +77,8 @@ def _rollups(now: datetime, state: RollupState) -> Iterator[Metric]:
 
 def _alerts(snapshot: PostgresSnapshot) -> Iterator[Metric]:
     alerts, events = snapshot.unresolved_alerts or {}, snapshot.undelivered_events or {}
+    if snapshot.new_devices is not None:
+        text = "Devices whose first reading was stored within the last day"
+        yield _by_label("energy_new_devices", text, "kind", snapshot.new_devices)
     yield _by_label("energy_alerts", "Unresolved alerts of devices", "kind", alerts)
     yield _by_label("energy_webhook_events", "Events not yet delivered to the webhook, by state", "state", events)

@@ -16,10 +16,8 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from models.access.keys import Key, find_key, keys_version, load_keys
 from models.causes import log_fields
-from models.observability.threads import WatchedThread, start_rounds
+from models.observability.threads import KEYS, WatchedThread, start_rounds
 
-# The name of the thread, also in the check of its age.
-THREAD = "keys"
 REFRESH_SECONDS = 2.0
 # How long a request waits for the first keys, and a refresh for a connection.
 WAIT_SECONDS = 2.0
@@ -61,7 +59,7 @@ class KeyRing:
         with self._start:
             if self._thread is None:
                 self._thread = start_rounds(
-                    THREAD, self._keep_fresh, seconds=REFRESH_SECONDS, until=lambda: self._database.closed
+                    KEYS, self._keep_fresh, seconds=REFRESH_SECONDS, until=lambda: self._database.closed
                 )
         self._tried.wait(WAIT_SECONDS)
         if self._keys is None:

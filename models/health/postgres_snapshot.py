@@ -18,6 +18,7 @@ from models.health.postgres_activity import Session, Slot, list_idle_slots, list
 from models.readings import KINDS
 from models.sql import one
 from models.storage.losses import Loss, list_losses
+from models.storage.new_devices import count_new_devices
 from models.storage.partitions import days_ahead
 from models.storage.positions import ShardPosition, list_positions
 
@@ -72,6 +73,7 @@ class PostgresSnapshot:
     unresolved_alerts: dict[str, int] | None  # by kind
     rollups: RollupState | None
     undelivered_events: dict[str, int] | None  # of the webhook, by state
+    new_devices: dict[str, int] | None  # of the last day, by kind
 
     def seconds_since(self, moment: datetime) -> float:
         """By Postgres's clock, which set `moment`."""
@@ -100,6 +102,7 @@ def snapshot_postgres(connect: Connect, *, seconds: float, detailed: bool) -> Po
             unresolved_alerts=if_migrated(count_alerts, connection),
             rollups=if_migrated(get_state, connection),
             undelivered_events=if_migrated(count_deliveries, connection),
+            new_devices=if_migrated(count_new_devices, connection),
         )
 
 

@@ -17,6 +17,7 @@ from models.observability.heartbeats import WORKER
 from models.readings import KINDS
 from models.settings import DIRECT_SHARD
 from models.sql import one
+from models.storage.new_devices import NEW_WITHIN
 from models.storage.partitions import list_partitions
 
 # Rates are averages over this time.
@@ -51,6 +52,7 @@ class WorkerFigures(_Json):
 class DeviceFigures(_Json):
     online: int
     offline: int
+    new: int  # whose first reading was stored within the last day
 
 
 class PartitionFigures(_Json):
@@ -179,8 +181,9 @@ def _devices(connection: psycopg.Connection[Any], offline_after_seconds: int) ->
         kind.name: one(
             connection.cursor(row_factory=class_row(DeviceFigures)).execute(
                 f"""select count(*) filter (where recorded_at >= %(since)s) as online,
-                           count(*) filter (where recorded_at < %(since)s) as offline from {kind.live}""",
-                {"since": since},
+                           count(*) filter (where recorded_at < %(since)s) as offline,
+                           count(*) filter (where first_stored_at > now() - %(new_within)s) as new from {kind.live}""",
+                {"since": since, "new_within": NEW_WITHIN},
             )
         )
         for kind in KINDS.values()

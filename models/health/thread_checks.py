@@ -1,8 +1,8 @@
 """Checks of the threads that must live, in every process that publishes their ages."""
 
-from models.access.keyring import THREAD as KEYS
 from models.health.checks import NO_POSTGRES, NO_REDIS, Check, good, wrong
 from models.health.snapshot import Snapshot
+from models.observability.threads import KEYS
 
 # A round takes seconds at most, whatever state the servers are in.
 STUCK_SECONDS = 30

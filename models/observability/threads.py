@@ -14,6 +14,7 @@ from prometheus_client import Gauge
 
 log = structlog.get_logger()
 
+KEYS = "keys"  # the thread that reads the API keys
 # A thread completes a round at least this often, even if it has nothing to do.
 ROUND_SECONDS = 5.0
 _SHOWN_EVERY_SECONDS = 1.0

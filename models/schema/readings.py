@@ -1,6 +1,6 @@
 """Readings: the history of each device, one partition a day, and its newest reading."""
 
-from sqlalchemy import Column, Double, Index, Table
+from sqlalchemy import Column, Double, Index, Table, text
 
 from models.schema.columns import device_id, kwh, metadata, time
 
@@ -46,8 +46,8 @@ Index(
     postgresql_include=["kwh_delivered_dc", "battery_temp"],
 )
 
-# Live tables have one row a device: its newest reading. The primary key is the only index, and fillfactor leaves room
-# in each page, so that updates are HOT.
+# Live tables have one row a device: its newest reading. No index is on a column that changes, and fillfactor
+# leaves room in each page, so that updates are HOT.
 
 meter_readings_live = Table(
     "meter_readings_live",
@@ -57,8 +57,12 @@ meter_readings_live = Table(
     time("received_at", nullable=False),
     kwh("kwh_consumed_ac"),
     Column("voltage", Double, nullable=False),
+    # Null: before the column was added.
+    time("first_stored_at", server_default=text("now()")),
     postgresql_with={"fillfactor": "70"},
 )
+# Serves the number of new devices. It never changes, so that updates are HOT all the same.
+Index("meter_readings_live_first_stored", meter_readings_live.c.first_stored_at)
 
 vehicle_readings_live = Table(
     "vehicle_readings_live",
@@ -72,5 +76,9 @@ vehicle_readings_live = Table(
     # The newest reading that had a state of charge; it may be older than the row's reading.
     time("soc_recorded_at"),
     time("soc_received_at"),
+    # Null: before the column was added.
+    time("first_stored_at", server_default=text("now()")),
     postgresql_with={"fillfactor": "70"},
 )
+# Serves the number of new devices. It never changes, so that updates are HOT all the same.
+Index("vehicle_readings_live_first_stored", vehicle_readings_live.c.first_stored_at)

@@ -55,6 +55,7 @@ def test_the_fleet_at_a_glance(client, fleet):
     # 4 of 4 vehicles × 24.5 h × 60 readings.
     assert (answer["dataPoints"], answer["completeness"]) == (4, round(4 / 5880, 4))
     assert answer["offline"] == {"vehicles": 4, "meters": 3}
+    assert answer["new"] == {"vehicles": 4, "meters": 3}
     assert [(worst["vehicleId"], worst["efficiencyRatio"], worst["loss"]) for worst in answer["worst"]] == [
         ("V2", 0.8, 4),
         ("V1", 0.9, 1),

@@ -37,7 +37,10 @@ def test_rates_backlog_devices_and_sizes(runner, client, alive, drain_all):
     assert total(stored, "backlog") == 0
     assert total(stored, "readingsStoredPerSecond") == pytest.approx(12 / 60, abs=0.11)
     assert total(stored, "entriesPerSecond") == pytest.approx(6 / 60, abs=0.11)
-    assert stored["devices"] == {"meter": {"online": 6, "offline": 0}, "vehicle": {"online": 0, "offline": 6}}
+    assert stored["devices"] == {
+        "meter": {"online": 6, "offline": 0, "new": 6},
+        "vehicle": {"online": 0, "offline": 6, "new": 6},
+    }
     (worker,) = stored["workers"]
     assert worker["name"] == "celery@test/1"
     assert worker["lastSeenSecondsAgo"] < 60

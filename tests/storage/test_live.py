@@ -7,6 +7,8 @@ import pytest
 from models.readings import METER, VEHICLE, to_microseconds
 from models.storage import live
 from models.storage.live import upsert_live
+from models.storage.new_devices import count_new_devices
+from tests.factories import meter, vehicle
 
 MINUTE = 60_000_000  # microseconds
 START = 1_750_000_000_000_000
@@ -44,9 +46,19 @@ def test_the_newest_reading_wins(resources, database, monkeypatch, kind, copy_fr
     with_soc = {row[0]: row for row in rows if row[5] is not None}
     found = database.execute(f"select * from {kind.live} order by 1").fetchall()
     assert [device for device, *_ in found] == sorted(newest)
-    for device, recorded_at, received_at, kwh, value, *soc in found:
+    for device, recorded_at, received_at, kwh, value, *soc, _first_stored_at in found:
         assert (*map(to_microseconds, (recorded_at, received_at)), kwh, value) == newest[device][1:5]
         if soc and device in with_soc:
             assert (soc[0], *map(to_microseconds, soc[1:])) == tuple(with_soc[device][place] for place in (5, 1, 2))
         elif soc:
             assert soc == [None, None, None]
+
+
+def test_a_device_is_new_for_a_day_after_its_first_reading_was_stored(client, send, database):
+    send(meter("M1"), meter("M2"), vehicle("V1"))
+    database.execute("update meter_readings_live set first_stored_at = now() - interval '25 h' where meter_id = 'M1'")
+    database.execute("update vehicle_readings_live set first_stored_at = null")  # of before the column was added
+    send(meter("M1"), vehicle("V1"))
+    assert count_new_devices(database) == {"meter": 1, "vehicle": 0}
+    page = client.get("/metrics").text
+    assert 'energy_new_devices{kind="meter"} 1.0' in page

@@ -11,7 +11,7 @@ from msgspec import Meta, field
 from models.access.keys import READ
 from models.analytics.energy.efficiency import efficiency
 from models.analytics.fleet.costs import get_fleet_costs
-from models.analytics.fleet.summary import WORST, count_offline, get_totals
+from models.analytics.fleet.summary import WORST, count_new, count_offline, get_totals
 from models.analytics.fleet.trend import Bucket, fill_buckets, list_hourly
 from webapp.analytics.costs import Cost, Currency, EnergyCost, LossCost, cost_fields
 from webapp.analytics.fleet_vehicles import FleetVehicle, present_vehicle
@@ -51,6 +51,13 @@ class VehicleCounts(JsonObject):
     unknown: Count
 
 
+class NewCounts(JsonObject):
+    """The number of devices whose first reading was stored since the start of the window."""
+
+    vehicles: Count
+    meters: Count
+
+
 class OfflineCounts(JsonObject):
     """The number of devices whose newest reading is older than {offline_after_seconds} seconds."""
 
@@ -84,6 +91,7 @@ class FleetSummary(RolledUp):
         Meta(description="by currency; empty: no tariff applies; null: prices change within too many hours"),
     ]
     offline: OfflineCounts
+    new: NewCounts
     worst: Annotated[list[FleetVehicle], Meta(max_length=WORST, description="the lowest efficiencies")]
 
 
@@ -135,6 +143,7 @@ def get_fleet(query: Mapping[str, Any]) -> FleetSummary:
     with fleet_read(query["window"]) as read:
         totals = get_totals(read.connection, read.query)
         offline = count_offline(read.connection, read.query, offline_since)
+        new = count_new(read.connection, read.query)
         costs = get_fleet_costs(read.connection, read.query)
     return FleetSummary(
         **read.fields(),
@@ -156,6 +165,7 @@ def get_fleet(query: Mapping[str, Any]) -> FleetSummary:
         implausible=totals.implausible,
         **cost_fields(costs),
         offline=OfflineCounts(vehicles=offline["vehicle"], meters=offline["meter"]),
+        new=NewCounts(vehicles=new["vehicle"], meters=new["meter"]),
         worst=[present_vehicle(vehicle) for vehicle in totals.worst],
     )
 

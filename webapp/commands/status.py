@@ -131,7 +131,12 @@ def _figure_lines(figures: EngineFigures) -> Iterator[tuple[str, str]]:
     yield "workers", _shown(None) if figures.workers is None else "; ".join(workers) or "none"
     for kind in ("vehicle", "meter"):
         count = figures.devices and figures.devices[kind]
-        yield f"{kind}s", f"{count.online:,} online, {count.offline:,} offline" if count else _shown(None)
+        yield (
+            f"{kind}s",
+            f"{count.online:,} online, {count.offline:,} offline, {count.new:,} new in a day"
+            if count
+            else _shown(None),
+        )
     letters = figures.dead_letters
     yield "dead letters", _shown(letters) + (" or more" if letters == MANY_DEAD_LETTERS else "")
     days = figures.partitions

@@ -154,6 +154,21 @@ def list_vehicles(
     return connection.cursor(row_factory=class_row(VehicleTotals)).execute(statement, values).fetchall()
 
 
+def count_new(connection: psycopg.Connection, query: FleetQuery) -> dict[str, int]:
+    """By kind, the devices whose first reading was stored since the window's start."""
+    cursor = connection.cursor(row_factory=scalar_row)
+    return {
+        kind.name: one(
+            cursor.execute(
+                f"select count(*) from {kind.live} where first_stored_at >= %(start)s"
+                f" and {query.bound(kind.device_column)}",
+                query.values,
+            )
+        )
+        for kind in KINDS.values()
+    }
+
+
 def count_offline(connection: psycopg.Connection, query: FleetQuery, silent_since: datetime) -> dict[str, int]:
     """By kind, the devices whose newest reading is before `silent_since`. A scan of the live rows."""
     values = query.values | {"since": silent_since}
