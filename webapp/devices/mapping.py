@@ -34,7 +34,13 @@ class NewMappingSchema(MappingPairSchema):
     """The meter that feeds a vehicle's charger in [from, to)."""
 
     valid_from = Timestamp(
-        data_key="from", allow_none=True, load_default=None, metadata={"description": "left out: always"}
+        data_key="from",
+        allow_none=True,
+        load_default=None,
+        metadata={
+            "description": "left out: the open mapping of the pair, if it has one; else always, if the pair was never "
+            "mapped; else now. To map an earlier time of such a pair, send its `from`"
+        },
     )
     valid_to = Timestamp(
         data_key="to", allow_none=True, load_default=None, metadata={"description": "left out: until it is ended"}
@@ -66,9 +72,15 @@ class MappingPage(Page):
 
 
 class EndedMappings(JsonObject):
-    """The mappings that were ended."""
+    """The mappings that were ended, and those that were removed because they had not begun."""
 
-    items: Annotated[list[Mapping], Meta(min_length=1)]
+    items: Annotated[
+        list[Mapping],
+        Meta(
+            min_length=1,
+            description="as they are now; one whose `from` is in the future no longer exists, and is shown as it was",
+        ),
+    ]
 
 
 _PAIR = {"vehicleId": "V001", "meterId": "M001"}
@@ -122,7 +134,7 @@ def list_mappings(query: abc.Mapping[str, Any]) -> MappingPage:
     scopes=(ADMIN,),
     query=MappingPairSchema,
     errors=(404,),
-    answers={200: "Ended; what the meter fed until now still counts"},
+    answers={200: "Ended; what the meter fed until now still counts. A mapping that starts in the future is removed"},
 )
 def end_mapping(query: abc.Mapping[str, Any]) -> EndedMappings:
     require_devices(query["vehicleId"], query["meterId"])

@@ -27,9 +27,9 @@ class ReadingSchema(Schema):
     timestamp = Timestamp(
         required=True,
         metadata={
-            "description": "when it was measured, ISO 8601 with a zone; not before 2000, nor older than "
-            "{retention_days} days (0: any age), and at most {max_clock_skew_seconds} seconds ahead of the service's "
-            "clock",
+            "description": "when it was measured, ISO 8601 with a zone, rounded to microseconds; not before 2000, nor "
+            "older than {retention_days} days (0: any age), and at most {max_clock_skew_seconds} seconds ahead of the "
+            "service's clock",
             "example": "2026-02-10T10:30:00Z",
         },
     )
