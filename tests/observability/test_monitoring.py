@@ -46,7 +46,7 @@ def rules() -> list[dict]:
 
 
 def panels() -> list[dict]:
-    return json.loads(DASHBOARD.read_text())["panels"]
+    return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
 
 
 def test_rules_and_dashboard_use_metrics_that_exist(families):
@@ -57,6 +57,20 @@ def test_rules_and_dashboard_use_metrics_that_exist(families):
         names = set(NAME.findall(expression))
         assert names <= exist, expression
         assert names or "up{" in expression
+
+
+def test_the_dashboard_shows_every_metric_that_can_raise_an_alarm():
+    asked = set(NAME.findall(" ".join(rule["expr"] for rule in rules())))
+    assert asked <= set(NAME.findall(" ".join(t["expr"] for panel in panels() for t in panel["targets"])))
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap():
+    for dashboard in DASHBOARD.parent.glob("*.json"):
+        cells = []
+        for place in (panel["gridPos"] for panel in json.loads(dashboard.read_text())["panels"]):
+            cells += [(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])]
+        assert len(cells) == len(set(cells)), dashboard.name
+        assert max(x for x, _ in cells) < 24, dashboard.name
 
 
 def test_rules_and_dashboard_use_labels_that_exist(families):
