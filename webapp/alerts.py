@@ -13,7 +13,7 @@ from webapp.http.answers import Page, SerialId
 from webapp.http.auth import binding, require_devices
 from webapp.http.clock import request_time
 from webapp.http.errors import ApiError, not_found
-from webapp.http.fields import PageSchema, Text, device_id
+from webapp.http.fields import DevicePageSchema, Text, device_id
 from webapp.http.operations import Body, operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import database
@@ -21,7 +21,7 @@ from webapp.http.resources import database
 bp = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
 
 
-class AlertPageSchema(PageSchema):
+class AlertPageSchema(DevicePageSchema):
     state = fields.String(
         load_default=None, validate=validate.OneOf(STATES), metadata={"description": "only alerts in this state"}
     )
@@ -63,6 +63,8 @@ def list_alerts(query: Mapping[str, Any]) -> AlertPage:
             state=query["state"],
             kind=query["kind"],
             device_id=query["device_id"],
+            site=query["site"],
+            search=query["search"],
             before=after[0] if after else None,
             binding=binding(),
         )

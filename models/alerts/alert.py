@@ -12,6 +12,7 @@ from models.access.bindings import Binding, binding_values, within_binding
 from models.alerts.rules import BATTERY_TEMPERATURE, EFFICIENCY, IMPLAUSIBLE, IMPLAUSIBLE_EFFICIENCY, KINDS, SILENT
 from models.readings import KINDS as DEVICE_KINDS
 from models.schema.alerts import alerts
+from models.schema.devices import at_site, has_in_id
 from models.statements import Statement, run
 
 MAX_NOTE_LENGTH = 1_000
@@ -87,6 +88,8 @@ _LIST = Statement(
         alerts.c.kind == bindparam("kind"),
         alerts.c.device_id == bindparam("device_id"),
         alerts.c.id < bindparam("before"),
+        at_site(alerts.c.device_kind, alerts.c.device_id),
+        has_in_id(alerts.c.device_id),
         *within_binding(alerts.c.device_id),
     ),
 )
@@ -126,12 +129,16 @@ def list_alerts(
     state: str | None = None,
     kind: str | None = None,
     device_id: str | None = None,
+    site: str | None = None,
+    search: str | None = None,
     before: int | None = None,
     binding: Binding | None = None,
 ) -> list[Alert]:
     """Up to `limit` alerts, the newest first, with ids below `before`.
 
+    `site` keeps those of devices with this site in their settings, `search` of those with this text in their ids.
     Index: the primary key backwards; alerts_device; alerts_unresolved_by_age for a state other than resolved.
     """
     values = {"limit": limit, "state": state, "kind": kind, "device_id": device_id, "before": before}
+    values |= {"site": site, "search": search}
     return run(connection, _LIST, values | binding_values(binding), row=alert_row).fetchall()

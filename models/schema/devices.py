@@ -1,6 +1,21 @@
-"""Settings of devices, and the mapping of meters to vehicles."""
+"""Settings of devices, and the mapping of meters to vehicles; conditions by which lists of devices are filtered."""
 
-from sqlalchemy import CheckConstraint, Column, Double, Index, Integer, Table, Text, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Double,
+    Index,
+    Integer,
+    Table,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+    tuple_,
+)
 
 from models.schema.columns import device_id, metadata, time
 
@@ -42,3 +57,14 @@ vehicle_meter_mapping = Table(
 )
 # Serves the analytics of a vehicle: which other vehicles its meter feeds.
 Index("vehicle_meter_mapping_meter", vehicle_meter_mapping.c.meter_id)
+
+
+def at_site(kind: ColumnElement[str], device_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """The device has the `site` in its settings. One scan of the settings."""
+    at_the_site = select(devices.c.kind, devices.c.device_id).where(devices.c.site == bindparam("site"))
+    return tuple_(kind, device_id).in_(at_the_site)
+
+
+def has_in_id(device_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """The id has `search` in it, in any letter case. Not a pattern: `_` and `%` are themselves."""
+    return func.strpos(func.lower(device_id), func.lower(bindparam("search"))) > literal_column("0")

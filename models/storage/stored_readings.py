@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 import psycopg
 from psycopg.rows import BaseRowFactory
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, literal_column, select, tuple_
 
 from models.access.bindings import Binding, binding_values, within_binding
 from models.readings import KINDS, METER, VEHICLE, Kind
 from models.schema import metadata
+from models.schema.devices import at_site, has_in_id
 from models.statements import Statement, rows_of, run
 
 
@@ -59,6 +60,8 @@ def _list_live(kind: Kind) -> Statement:
         optional=(
             live.c.recorded_at >= bindparam("seen_since"),
             live.c.recorded_at < bindparam("silent_since"),
+            at_site(literal_column(f"'{kind.name}'"), device),
+            has_in_id(device),
             *within_binding(device),
         ),
     )
@@ -102,13 +105,16 @@ def list_live(
     binding: Binding | None = None,
     seen_since: datetime | None = None,
     silent_since: datetime | None = None,
+    site: str | None = None,
+    search: str | None = None,
 ) -> list[StoredReading]:
     """Up to `limit` live rows in the order of their ids, from the one after `after` on, by primary key.
 
-    `seen_since` keeps the devices whose newest reading is from then or later, `silent_since` the others; `binding`
-    the devices it covers.
+    `seen_since` keeps the devices whose newest reading is from then or later, `silent_since` the others; `site` those
+    with this site in their settings; `search` those with this text in their ids; `binding` the devices it covers.
     """
     values = {"after": after, "limit": limit, "seen_since": seen_since, "silent_since": silent_since}
+    values |= {"site": site, "search": search}
     values |= binding_values(binding)
     return run(connection, _LIST_LIVE[kind.name], values, row=_ROWS[kind.name]).fetchall()
 

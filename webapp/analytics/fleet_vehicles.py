@@ -25,14 +25,14 @@ from webapp.http.answers import (
     round_kwh,
     round_ratio,
 )
-from webapp.http.fields import PageSchema
+from webapp.http.fields import DevicePageSchema
 from webapp.http.operations import operation
 from webapp.http.paging import decode_cursor, page
 
 bp = Blueprint("fleet_vehicles", __name__, url_prefix="/v1/analytics/fleet")
 
 
-class FleetVehiclesSchema(FleetWindowSchema, PageSchema):
+class FleetVehiclesSchema(FleetWindowSchema, DevicePageSchema):
     sort = fields.String(
         load_default="efficiency",
         validate=validate.OneOf(list(ORDERS)),
@@ -97,6 +97,8 @@ def list_fleet_vehicles(query: Mapping[str, Any]) -> FleetVehicles:
             read.query,
             sort=query["sort"],
             status=query["status"],
+            site=query["site"],
+            search=query["search"],
             after=after[1:] if after else None,
             limit=query["limit"] + 1,
         )

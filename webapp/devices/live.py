@@ -25,7 +25,7 @@ from webapp.http.answers import MeterId, Page, VehicleId
 from webapp.http.auth import binding, require_devices
 from webapp.http.clock import request_time
 from webapp.http.errors import not_found
-from webapp.http.fields import PageSchema
+from webapp.http.fields import DevicePageSchema
 from webapp.http.operations import operation
 from webapp.http.paging import decode_cursor, page
 from webapp.http.resources import current_resources, database
@@ -35,7 +35,7 @@ bp = Blueprint("live", __name__)
 TAG = "Live state"
 
 
-class LivePageSchema(PageSchema):
+class LivePageSchema(DevicePageSchema):
     online = fields.Boolean(
         load_default=None,
         truthy={"true", "1"},
@@ -94,6 +94,8 @@ def _list(kind: Kind, query: Mapping[str, Any], shape: type[Page]) -> Any:
             binding=binding(),
             seen_since=since if query["online"] is True else None,
             silent_since=since if query["online"] is False else None,
+            site=query["site"],
+            search=query["search"],
         )
         rows, following = page(rows, query["limit"], lambda row: (row.device_id,))
         return shape(items=_present(connection, kind, rows), next=following)

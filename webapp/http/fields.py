@@ -114,6 +114,17 @@ class PageSchema(QuerySchema):
     )
 
 
+class DevicePageSchema(PageSchema):
+    """A page of devices, or of what belongs to one device each."""
+
+    site = device_id(
+        load_default=None, metadata={"description": "only devices with this site in their settings, exactly"}
+    )
+    search = device_id(
+        load_default=None, metadata={"description": "only devices with this in their ids, in any letter case"}
+    )
+
+
 def _bound(key: str, description: str, example: str) -> QueryTimestamp:
     return QueryTimestamp(
         data_key=key,

@@ -13,16 +13,25 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import class_row, dict_row, scalar_row
+from sqlalchemy import Text, column, literal_column
 
 from models.access.bindings import Binding, binding_sql, binding_values
 from models.analytics.energy.queries import hour_of
 from models.readings import KINDS
+from models.schema.devices import at_site, has_in_id
 from models.sql import one, read_sql, with_pieces
+from models.statements import render
 
 WORST = 10
 
 _TOTALS = read_sql(__file__, "totals")
 _VEHICLES = read_sql(__file__, "vehicles")
+_VEHICLE = column("vehicle_id", Text)
+_FILTERS = {
+    "status": "status = %(status)s",
+    "site": render(at_site(literal_column("'vehicle'"), _VEHICLE))[0],
+    "search": render(has_in_id(_VEHICLE))[0],
+}
 # Ascending, so the worst come first; the rank of a vehicle without the value is null, and it comes last.
 ORDERS = {"efficiency": "efficiency", "loss": "-loss_kwh", "temperature": "-temperature"}
 
@@ -138,13 +147,16 @@ def list_vehicles(
     sort: str,
     limit: int,
     status: str | None = None,
+    site: str | None = None,
+    search: str | None = None,
     after: tuple[float, str] | None = None,
 ) -> list[VehicleTotals]:
-    """Up to `limit` vehicles in the order of one of ORDERS, those after the rank and id of `after`."""
-    conditions, values = ["true"], {**query.values, "limit": limit}
-    if status is not None:
-        conditions.append("status = %(status)s")
-        values["status"] = status
+    """Up to `limit` vehicles in the order of one of ORDERS, those after the rank and id of `after`.
+
+    `site` keeps those with this site in their settings, `search` those with this text in their ids.
+    """
+    values = {**query.values, "limit": limit, "status": status, "site": site, "search": search}
+    conditions = ["true", *(condition for name, condition in _FILTERS.items() if values[name] is not None)]
     if after is not None:
         conditions.append("(rank, vehicle_id) > (%(after_rank)s, %(after_id)s)")
         values["after_rank"], values["after_id"] = after
