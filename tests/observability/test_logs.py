@@ -41,10 +41,10 @@ def test_a_request_is_one_line_with_its_outcome(json_server, resources, drain_al
 
 
 def test_the_line_has_the_route_and_the_path_only_of_an_error(json_server):
-    json_server.ask("GET", "/v1/meters/M-nobody?limit=1", headers={"X-Request-ID": "refused"})
+    json_server.ask("GET", "/v1/meters/M-nobody/series?bucket=1h", headers={"X-Request-ID": "refused"})
     (line,) = json_server.events_of("refused")
-    assert (line["route"], line["status"]) == ("/v1/meters/<meter_id>", 404)
-    assert line["path"] == "/v1/meters/M-nobody"
+    assert (line["route"], line["status"]) == ("/v1/meters/<meter_id>/series", 404)
+    assert line["path"] == "/v1/meters/M-nobody/series"
     json_server.ask("GET", f"/nowhere/{'x' * 5000}", headers={"X-Request-ID": "unmatched"})
     (line,) = json_server.events_of("unmatched")
     assert (line["route"], line["status"], len(line["path"])) == ("unmatched", 404, 200)
