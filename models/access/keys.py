@@ -221,19 +221,22 @@ def keys_version(connection: psycopg.Connection) -> tuple[int, int | None]:
 
 def load_keys(connection: psycopg.Connection) -> dict[str, Key]:
     """Every key that is not revoked, by id. An unreadable one is logged and left out: no other key depends on it."""
-    keys: dict[str, Key] = {}
-    owners: dict[str, str] = {}
+    readable: list[StoredKey] = []
     for stored in list_keys(connection):
-        if isinstance(stored, UnreadableKey):
-            if not stored.is_revoked:
-                log.error("key_unreadable", key_id=stored.id, reason=stored.reason)
-            continue
-        owner = owners.get(stored.id, stored.id)
-        if stored.replaced_by:
-            owners[stored.replaced_by] = owner
-        if not stored.revoked_at:
-            keys[stored.id] = _key(stored, owner)
-    return keys
+        if isinstance(stored, StoredKey):
+            readable.append(stored)
+        elif not stored.is_revoked:
+            log.error("key_unreadable", key_id=stored.id, reason=stored.reason)
+    # By the rows' own links: the times of creation are in no order if the clock was set back.
+    former = {stored.replaced_by: stored.id for stored in readable if stored.replaced_by}
+    return {stored.id: _key(stored, _first(stored.id, former)) for stored in readable if not stored.revoked_at}
+
+
+def _first(key_id: str, former: dict[str, str]) -> str:
+    """The first key of the chain of rotations that ends with this one; `former` has the key before, by key."""
+    for _ in former:  # no more links, also if somebody made a circle of them
+        key_id = former.get(key_id, key_id)
+    return key_id
 
 
 def _key(stored: StoredKey, owner: str) -> Key:

@@ -48,7 +48,8 @@ where expected.n is null
    or stored.soc is distinct from expected.soc
 """
 
-# The newest by (recorded_at, received_at). Two submissions may share both: then either is the newest.
+# The newest by (recorded_at, received_at). An entry of the stream and one that was stored directly may
+# share both: then either is the newest.
 _LIVE = """
 with newest as (select distinct on ({device}) {device}, recorded_at, received_at from {kind}_readings_history
                 order by {device}, recorded_at desc, received_at desc)
