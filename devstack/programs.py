@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +114,9 @@ def _remove(link: Path) -> None:
         link.unlink()
 
 
-def environment(settings: Settings, database_url: str, redis_url: str) -> dict[str, str]:
+def environment(
+    settings: Settings, database_url: str, redis_url: str, embedded: Sequence[Server] = ()
+) -> dict[str, str]:
     """The environment of every program. It has no API key: the simulator reads its own from the folder."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("ENERGY_API_URL", "ENERGY_API_KEY")}
     metrics_port = settings.port + 1100  # 9100 beside 8000; as the API's, one for each stack of this machine
@@ -122,6 +124,7 @@ def environment(settings: Settings, database_url: str, redis_url: str) -> dict[s
         "ENERGY_HOME": str(settings.home),
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
+        "DATA_FOLDERS": ",".join(str(server.directory) for server in embedded) or os.environ.get("DATA_FOLDERS", ""),
         "AUTH": settings.auth,
         "ALLOW_INSECURE": str(int(settings.auth == "off")),  # devstack/settings.py has checked it
         "WORKER_METRICS_PORT": os.environ.get("WORKER_METRICS_PORT")

@@ -26,6 +26,10 @@ def _are_hosts(value: str) -> bool:
     return all(_HOST.match(host) for host in value.split(","))
 
 
+def _are_folders(value: str) -> bool:
+    return all(folder.startswith("/") for folder in value.split(","))
+
+
 def _is_webhook(value: str) -> bool:
     try:
         url = urlsplit(value)
@@ -49,6 +53,10 @@ class Settings:
         "completes `REDIS_URL`, and with it the default of `CELERY_BROKER_URL`")
     celery_broker_url: str = url("", "redis", "rediss", shown_default="as `REDIS_URL`", help=
         "the broker of the workers' tasks; it may lose them without harm")
+    data_folders: str = text("", "`/folder,/folder`", is_valid=_are_folders, expected=
+        "a list of absolute folders with commas between", help=
+        "data folders of Postgres and Redis if they are on this machine; readiness and doctor check the free space "
+        "there. `make up` sets it")
 
     stream_shards: int = number(2, 1, MAX_SHARDS, section="Admission", help=
         "parts of the stream; one worker process at a time drains each")
@@ -168,6 +176,10 @@ class Settings:
     @property
     def host_names(self) -> frozenset[str]:
         return frozenset(filter(None, self.allowed_hosts.split(",")))
+
+    @property
+    def checked_folders(self) -> list[str]:
+        return [folder for folder in self.data_folders.split(",") if folder]
 
     @property
     def shard_max_entries(self) -> int:

@@ -45,6 +45,7 @@ class Check(JsonObject):
 class Checks(JsonObject):
     """Each part by name, in the order of cause: what comes first explains what comes later."""
 
+    disk: Check
     postgres: Check
     connections: Check
     transactions: Check

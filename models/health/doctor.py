@@ -48,7 +48,7 @@ def examine(snapshot: Snapshot, *, debug: bool) -> list[Finding]:
     postgres, redis, settings = snapshot.postgres, snapshot.redis, snapshot.settings
     ready = check_readiness(snapshot)
     ready.pop("durability")  # each of its settings is a finding of its own below
-    checks = {name: ready.pop(name) for name in ("postgres", "redis")}
+    checks = {name: ready.pop(name) for name in ("disk", "postgres", "redis")}
     if postgres:
         checks["postgres version"] = _check_version("Postgres", str(postgres.version // 10_000), OLDEST_POSTGRES)
         checks["time zone"] = _check_time_zone(postgres, settings.database_url)

@@ -1,6 +1,7 @@
 """Readiness: a check for each part that accepted readings need on their way to Postgres."""
 
 from models.health.checks import NO_POSTGRES, NO_REDIS, Check, Verdict
+from models.health.disk_check import check_disk
 from models.health.flow_checks import (
     check_backlog,
     check_beat,
@@ -36,6 +37,7 @@ def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
     """
     postgres, redis = snapshot.postgres, snapshot.redis
     return {
+        "disk": check_disk(snapshot.settings.checked_folders),
         "postgres": check_postgres(snapshot),
         "connections": check_connections(postgres) if postgres else NO_POSTGRES,
         "transactions": check_transactions(postgres) if postgres else NO_POSTGRES,

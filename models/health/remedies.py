@@ -27,6 +27,11 @@ def _config(setting: str, value: str) -> str:
 _COMMIT = "An entry is removed from Redis once Postgres has committed it"
 
 REMEDIES = {
+    "disk": Remedy(
+        "Without room Postgres stores nothing and Redis accepts nothing; both stop before they lose anything.",
+        "make room where the servers keep their data (df -h), or enlarge the disk; all goes on by itself. "
+        "RETENTION_DAYS drops old days",
+    ),
     "postgres": Remedy(
         "Postgres holds history, live rows and positions; without it the backlog grows until it is full.",
         "start it, or set DATABASE_URL to the primary (user, password, database and network must fit)",

@@ -57,8 +57,9 @@ def test_liveness_and_readiness_with_all_parts(client, alive):
     assert client.get("/health/live").json == {"status": "live"}
     ready = client.get("/health/ready")
     assert ready.status_code == 200
-    servers = ["postgres", "connections", "transactions", "slots", "migrations", "partitions", "redis", "durability"]
-    parts = ["backlog", "drain", "stream", "losses", "broker", "beat", "workers", "keys", "threads", "rollups"]
+    servers = ["disk", "postgres", "connections", "transactions", "slots", "migrations", "partitions", "redis"]
+    parts = ["durability", "backlog", "drain", "stream", "losses", "broker", "beat", "workers", "keys", "threads"]
+    parts += ["rollups"]
     assert list(ready.json["checks"]) == servers + parts
     assert all(check["ok"] is True for check in ready.json["checks"].values())
 
