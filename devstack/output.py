@@ -1,7 +1,7 @@
 """The output of all programs on one terminal, each line with its program's name in front.
 
 supervisord writes their output to log files, which are followed here. So a slow or stopped (Ctrl-S) terminal blocks
-no program, and no output is lost at the end.
+no program, and no output is lost at the end. Lines of every start are left out, see quiet.py.
 """
 
 import os
@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 from rich.console import Console
 from rich.text import Text
+
+from devstack.quiet import Quiet
 
 POLL_SECONDS = 0.1
 DRAIN_SECONDS = 2  # at the end, for a slow terminal
@@ -64,6 +66,8 @@ class Output:
         self._logs = {name: LogFile(log / f"{name}.log") for name in programs}
         self._supervisord = LogFile(log / "supervisord.log")
         self._translate = translate
+        self._quiet = Quiet()
+        self._awaited: list[tuple[str, str, threading.Event]] = []
         self._queue: queue.SimpleQueue[Text] = queue.SimpleQueue()
         self._over = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="output", daemon=True)
@@ -79,6 +83,12 @@ class Output:
     def say(self, text: str) -> None:
         """Shows a line of devstack itself."""
         self.line(OWN_NAME, text)
+
+    def expect(self, program: str, text: str) -> threading.Event:
+        """An event that is set once the program logs a line with the text."""
+        event = threading.Event()
+        self._awaited.append((program, text, event))
+        return event
 
     def line(self, program: str, text: str) -> None:
         """Shows a line of a program."""
@@ -104,10 +114,16 @@ class Output:
             self._console.print(self._queue.get())
         for program, log in self._logs.items():
             for line in log.lines():
-                self._console.print(self._named(program, line))
+                if self._quiet.shows(program, line):
+                    self._console.print(self._named(program, line))
+                for awaited_program, text, event in self._awaited:
+                    if awaited_program == program and text in line:
+                        event.set()
         for line in self._supervisord.lines():
-            if text := self._translate(line):
-                self._console.print(self._named(OWN_NAME, text))
+            if news := self._translate(line):
+                self._console.print(self._named(OWN_NAME, news))
+        if summary := self._quiet.summary():
+            self._console.print(self._named(OWN_NAME, summary))
 
     def _named(self, program: str, text: str) -> Text:
         colour = self._colours.get(program, "white")

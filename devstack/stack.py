@@ -19,6 +19,7 @@ from models.settings import Settings as EngineSettings
 from models.settings import SettingsError, load_settings
 
 START_SECONDS = 15  # an embedded server that still fails then will not recover by itself
+CALM_SECONDS = 30  # for the banner to be last on the screen; a large fleet takes longer to catch up
 REACH_SECONDS = 5  # for servers named by DATABASE_URL and REDIS_URL
 
 
@@ -39,7 +40,7 @@ def run(settings: Settings) -> None:
                 server.wait_until_answering(name, url, failed=lambda: False, seconds=REACH_SECONDS)
 
         key = access.read_or_create_key(settings.home) if settings.auth == "required" else None
-        environment = programs.environment(settings, database_url, redis_url)
+        environment = programs.environment(settings, database_url, redis_url, embedded)
         check_engine_settings(environment)
         publish(settings, environment, key)
         applications = programs.applications(settings)
@@ -48,7 +49,7 @@ def run(settings: Settings) -> None:
         with (
             programs.metrics_folders(settings.home),
             Output(settings.home / "log", [p.name for p in everything], events.translate) as output,
-            supervised(settings.home, everything, environment, held) as supervisor,
+            supervised(settings.home, everything, environment, held, output.say) as supervisor,
         ):
             output.say(f"starting, with data and logs in {settings.home}")
             try:
@@ -105,9 +106,17 @@ def start(
         if program not in simulator:
             supervisor.start(program.name)
     wait_until_live(settings.url)
+    is_simulating = output.expect("simulate", " are live")
     for program in simulator:
         supervisor.start(program.name)
+    deadline = time.monotonic() + CALM_SECONDS
+    while (wrong := parts_not_ready(settings.url)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if simulator:
+        is_simulating.wait(max(0.0, deadline - time.monotonic()))
     welcome(settings, output)
+    if wrong:
+        output.say(f"not ready  {', '.join(wrong)}; see: energy doctor")
 
 
 def _fails_for_long(supervisor: Supervisor, name: str) -> Callable[[], bool]:
@@ -146,6 +155,15 @@ def wait_until_live(url: str) -> None:
         time.sleep(0.2)
 
 
+def parts_not_ready(url: str) -> list[str]:
+    """The parts that /health/ready calls wrong."""
+    try:
+        answer = urllib3.request("GET", f"{url}/health/ready", retries=False, timeout=5)
+        return list(answer.json().get("errors", {}))
+    except (urllib3.exceptions.HTTPError, ValueError):
+        return ["web"]
+
+
 def publish(settings: Settings, environment: dict[str, str], key: str | None) -> None:
     """Writes the addresses for shells (`env`), and the engine's settings for the commands (`settings`)."""
     engine = declared(EngineSettings)
@@ -168,6 +186,7 @@ def welcome(settings: Settings, output: Output) -> None:
     installed = Path(sys.executable).with_name("energy")
     energy = os.path.relpath(installed) if installed.exists() else "python -m webapp.commands"
     output.say(f"commands   {energy} --help")
+    output.say(f"logs       {os.path.relpath(settings.home / 'log')}: with every line, here are the important ones")
     output.say(f"elsewhere  set -a; . {shlex.quote(str(settings.home / 'env'))}   for psql and redis-cli too")
     output.say("try        this, in another terminal:")
     key = ' -H "Authorization: Bearer $ENERGY_API_KEY"' if settings.auth == "required" else ""

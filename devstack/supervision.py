@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ SOCKET_PATH_BYTES = 90  # limit: 107 on Linux, 103 on macOS; supervisord appends
 # supervisord polls once a second, so a program takes up to two seconds longer than its stop_seconds. After this time
 # supervisord is killed, and the remaining programs get their stop signals at once.
 STOP_SECONDS = 27
+REPEAT_SECONDS = 600  # until the same error is shown again
 # supervisord closes file descriptors below this number, also for its children. That of the lock is above.
 CLOSED_FILES = 64
 
@@ -59,8 +61,10 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def supervised(home: Path, programs: list[Program], environment: dict[str, str], lock: int) -> Iterator[Supervisor]:
-    """supervisord with these programs, stopped in reverse order on exit, within half a minute.
+def supervised(
+    home: Path, programs: list[Program], environment: dict[str, str], lock: int, say: Callable[[str], None]
+) -> Iterator[Supervisor]:
+    """supervisord with these programs, stopped in reverse order on exit, within half a minute. `say` shows its errors.
 
     If this process is killed, supervisord gets a SIGTERM and stops all in order. If supervisord is killed, each program
     gets its own stop signal. (Both on Linux only.)
@@ -75,9 +79,11 @@ def supervised(home: Path, programs: list[Program], environment: dict[str, str],
         bound_to_parent(command, signal.SIGTERM),
         env=environment,
         stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         pass_fds=[lock],
         process_group=0,  # Ctrl-C goes to this process only, which then stops the others
     )
+    threading.Thread(target=_show_errors, args=(process.stderr, say), name="supervisord", daemon=True).start()
     try:
         supervisor = Supervisor(process, socket)
         while not supervisor.answers():
@@ -95,6 +101,19 @@ def supervised(home: Path, programs: list[Program], environment: dict[str, str],
             shutil.rmtree(socket.parent, ignore_errors=True)
 
 
+def _show_errors(lines: Iterable[bytes], say: Callable[[str], None]) -> None:
+    """supervisord prints a traceback for each line that it can't write to a log; one in ten minutes is shown."""
+    shown: dict[str, float] = {}
+    is_logging = False
+    for raw in lines:
+        line = raw.decode(errors="replace").rstrip()
+        if line.startswith(("Traceback", " ")):
+            is_logging = True
+        elif time.monotonic() - shown.get(line, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            shown[line] = time.monotonic()
+            say(f"logs are incomplete ({line})" if is_logging else line)
+
+
 def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
     """supervisord.conf for the programs; the first is stopped last."""
     sections: dict[str, dict[str, Any]] = {
@@ -109,6 +128,7 @@ def configuration(home: Path, socket: Path, programs: list[Program]) -> str:
             **({"user": "root"} if os.geteuid() == 0 else {}),  # without it supervisord warns
         },
         "unix_http_server": {"file": socket, "chmod": "0700"},
+        "supervisorctl": {"serverurl": f"unix://{socket}"},
         "rpcinterface:supervisor": {
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
         },

@@ -1,9 +1,12 @@
 """`energy simulate`: a fleet that sends readings until it is stopped, so that there is something to look at."""
 
+import os
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from urllib.parse import quote
 
@@ -13,7 +16,7 @@ from loadtool.api import Api
 from loadtool.connection import Answer, NoAnswer
 from loadtool.fleet import MINUTES_A_DAY, Vehicle, fleet
 from loadtool.options import key_option, url_option
-from loadtool.terminal import progress
+from loadtool.terminal import console, progress
 
 READINGS_PER_REQUEST = 5_000
 VEHICLES_PER_PAGE = 1_000
@@ -167,5 +170,11 @@ class Simulation:
 
 
 def _stop(*_) -> None:
-    """It is safe to stop at any point: the next start asks the API for the latest readings."""
-    raise SystemExit(0)
+    """It is safe to stop at any point: the next start asks the API for the latest readings.
+
+    Not by an exception, which Python would only report if it arose within a callback.
+    """
+    with suppress(Exception):  # the stream may be busy with the output that was interrupted
+        console().show_cursor()
+        sys.stdout.flush()
+    os._exit(0)

@@ -60,7 +60,7 @@ def _with_replication(folder: Path) -> server.Server:
     """A Postgres in which tests may create replication slots."""
     prepared = postgres_server.prepare(folder)
     rights = ["alter role energy replication", "grant execute on function pg_switch_wal to energy"]
-    postgres_server._run_alone(prepared.directory, postgres_server.DATABASE, rights)
+    postgres_server.run_alone(prepared.directory, postgres_server.DATABASE, rights)
     return prepared
 
 

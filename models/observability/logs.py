@@ -66,6 +66,13 @@ def formatter() -> ProcessorFormatter:
         raise SystemExit(f"The settings are wrong, the service does not start:\n{error}") from None
 
 
+class ByDesign(logging.Filter):
+    """Leaves out granian's advice on the number of threads: most of them wait for Postgres, or for a slow sender."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Python threads, which seems quite high" not in record.getMessage()
+
+
 def _formatter(log_format: str) -> ProcessorFormatter:
     return ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.add_logger_name],

@@ -122,7 +122,7 @@ def test_data_of_a_version_without_passwords_is_taken_over(home: Path):
                 "insert into api_keys (id, name, secret_hash, scopes) values ('k', 'kept', '', '{read}')"
             )
     # As that version left it: the superuser owns everything and needs no password.
-    postgres_server._run_alone(
+    postgres_server.run_alone(
         home / "postgres",
         "energy",
         [postgres_server.OWN_EVERYTHING.replace("owner to energy", "owner to postgres"), "drop owned by energy",

@@ -16,6 +16,8 @@ from models.settings import Settings
 from tests import ROOT
 from tests.devstack.stack import eventually, started
 
+BANNER = ["ready", "docs", "commands", "logs", "elsewhere", "try"]
+
 
 def test_the_stack_survives_a_kill_and_finds_its_data_after_a_restart(home: Path):
     port = server.free_port("127.0.0.1", 0)
@@ -104,3 +106,16 @@ def test_the_printed_addresses_answer(home: Path):
         printed = re.findall(r"\| (?:ready|docs) +http://[^/]+(/\S*)", stack.printed())
         assert printed == ["/", "/docs"]
         assert [stack.status(path) for path in printed] == [200, 200]
+
+
+def test_the_first_screen_ends_with_the_addresses(home: Path):
+    with started(home, server.free_port("127.0.0.1", 0), SIMULATE="2") as stack:
+        eventually(lambda: "\ncurl " in stack.printed())
+        lines = stack.printed().splitlines()
+        assert len(lines) <= 23, stack.printed()
+        assert not re.search("status=4|warning|error", stack.printed(), re.IGNORECASE), stack.printed()
+        live = next(number for number, line in enumerate(lines) if "2 vehicles are live" in line)
+        assert [line.split()[2] for line in lines[live + 1 : -1]] == BANNER
+        assert lines[-1].startswith("curl ")
+        assert stack.stop() == 0
+        assert "killed" not in stack.printed()

@@ -38,7 +38,7 @@ def test_a_crashed_program_is_restarted_and_all_stop_in_order(home: Path, capsys
     with (
         lock.held(home) as held,
         Output(home / "log", [p.name for p in programs], Events().translate) as output,
-        supervised(home, programs, dict(os.environ), held) as supervisor,
+        supervised(home, programs, dict(os.environ), held, output.say) as supervisor,
     ):
         output.say("started")
         for program in programs:
@@ -66,7 +66,7 @@ def test_a_crashed_program_is_restarted_and_all_stop_in_order(home: Path, capsys
 
 def test_the_folder_is_locked_until_the_last_process_ends(home: Path):
     sleeper = Program("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], stop_seconds=3)
-    with lock.held(home) as held, supervised(home, [sleeper], dict(os.environ), held) as supervisor:
+    with lock.held(home) as held, supervised(home, [sleeper], dict(os.environ), held, print) as supervisor:
         supervisor.start("sleeper")
         os.close(os.dup(held))  # the lock does not depend on this copy
         with pytest.raises(StackError, match="a stack runs"), lock.held(home):

@@ -1,5 +1,6 @@
 """`energy simulate`, against a real HTTP server."""
 
+import os
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ import pytest
 
 from loadtool.api import Api
 from loadtool.fleet import MINUTES_A_DAY, fleet
-from loadtool.simulate import RetryingApi, Simulation
+from loadtool.simulate import RetryingApi, Simulation, _stop
 from tests import ROOT
 from tests.factories import meter, vehicle
 from tests.processes import ENERGY, environment_without_stack
@@ -89,3 +90,16 @@ def test_a_signal_stops_it_without_a_traceback(closed_url, number):
         rest = process.communicate(timeout=5)[0]
     assert "waiting for it" in printed
     assert (process.returncode, rest) == (0, "")
+
+
+def test_sigterm_ends_it_at_any_point_without_a_traceback():
+    class Reports:
+        def __del__(self):  # Python reports an exception in here and goes on
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+
+    if (child := os.fork()) == 0:
+        signal.signal(signal.SIGTERM, _stop)
+        Reports()
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
