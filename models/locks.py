@@ -1,7 +1,7 @@
 """Postgres advisory locks by number: one list, so that no two purposes share a number.
 
 Locks of one vehicle, or of one vehicle and meter, are hashes of text (models/devices/mapping.py,
-models/analytics/sessions.py) and are not listed.
+models/analytics/sessions) and are not listed.
 """
 
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""Charging sessions (models/analytics/sessions.py)."""
+"""Charging sessions (models/analytics/sessions)."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Table, text
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from models.analytics.money.tariffs import Tariff, set_tariff
-from models.analytics.sessions import start_session
+from models.analytics.sessions.records import start_session
 from models.storage.losses import list_losses, record_loss
 from models.stream.entry_ids import NO_ENTRY, EntryId
 from tests.processes import serving

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models.analytics.sessions import start_session
+from models.analytics.sessions.records import start_session
 from tests.factories import stamp, vehicle
 from webapp.http import clock
 

@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from msgspec import Meta, field
 
 from models.access.keys import ADMIN, INGEST, READ
-from models.analytics import sessions
+from models.analytics.sessions import records as sessions
 from models.readings import rfc3339
 from webapp.analytics.costs import Priced, cost_fields
 from webapp.analytics.quantities import Implausible, Shared

@@ -164,7 +164,7 @@ class _Soc(NamedTuple):
     last: float | None
 
 
-_SOC = read_sql(__file__, "session_soc")
+_SOC = read_sql(__file__, "soc")
 
 
 def report_sessions(
