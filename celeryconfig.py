@@ -63,4 +63,9 @@ beat_schedule = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "end-overdue-sessions": {
+        "task": "workers.maintenance.end_overdue_sessions",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
 }

@@ -111,6 +111,8 @@ class Settings:
         "interval in which one reading of each device is expected; `completeness` is measured by it")
     offline_after_seconds: int = number(180, 1, unit="seconds", help=
         "a device is `online` while its newest reading is not older")
+    session_max_days: int = number(31, 1, 366, unit="days", help=
+        "longest charging session: an older start is refused, and an open session ends at this age")
     alert_threshold: float = number(85.0, 0, 100, unit="percent", help=
         "an efficiency below it is `degraded`")
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from models.alerts.deliveries import delete_old_deliveries
+from models.analytics.sessions.records import end_overdue_sessions
 from models.observability.heartbeats import SWEEP
 from models.settings import DIRECT_SHARD, MAX_SHARDS
 from models.storage import partitions
@@ -61,3 +62,14 @@ def delete_expired() -> None:
         for shard in [*range(MAX_SHARDS), DIRECT_SHARD]:
             delete_batches(connection, shard, before)
         delete_old_deliveries(connection)
+
+
+@app.task(name="workers.maintenance.end_overdue_sessions")
+def end_overdue() -> None:
+    """Ends charging sessions that are open for longer than SESSION_MAX_DAYS."""
+    resources = current_resources()
+    longest = timedelta(days=resources.settings.session_max_days)
+    with tolerate_outage("sessions_not_ended"), resources.database.connection() as connection:
+        ended = end_overdue_sessions(connection, datetime.now(UTC), longest=longest)
+        if ended:
+            log.info("sessions_ended", sessions=ended, reason="too_long")

@@ -29,10 +29,21 @@ def binding() -> Binding | None:
     return key.binding if key else None
 
 
+def allows(*scopes: str) -> bool:
+    """Whether the key of this request has one of the scopes."""
+    key: Key | None = g.key
+    return key is None or key.allows(scopes)
+
+
+def covers(*device_ids: str) -> bool:
+    """Whether the key of this request may access the devices."""
+    bound = binding()
+    return bound is None or all(map(bound.covers, device_ids))
+
+
 def require_devices(*device_ids: str) -> None:
     """Raises ApiError 403 if the key is bound to other devices."""
-    bound = binding()
-    if bound and not all(map(bound.covers, device_ids)):
+    if not covers(*device_ids):
         raise ApiError(403, OTHER_DEVICES)
 
 

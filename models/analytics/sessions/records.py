@@ -1,32 +1,48 @@
-"""Charging sessions: one vehicle at one meter from a start to an end. The fine-grained form of a mapping."""
+"""Charging sessions: one vehicle at one meter from a start to an end. The fine-grained form of a mapping.
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+Sessions of a vehicle do not overlap; a constraint holds that. Starts, ends and deletions of one vehicle's sessions take
+turns by an advisory lock. Each change is one transaction with its stale marks.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import psycopg
-from psycopg.rows import args_row
-from sqlalchemy import bindparam, insert, select, text, tuple_, update
+from sqlalchemy import bindparam, cast, delete, func, insert, select, text, tuple_, update
 
 from models.access.bindings import Binding, binding_values, within_binding
-from models.analytics.energy.performance import Performance, get_performances
-from models.analytics.energy.queries import EnergyQuery
-from models.analytics.money.costs import Cost, get_costs
-from models.schema.sessions import charging_sessions
-from models.sql import one, read_sql
+from models.schema.sessions import NEXT_SESSION, TOO_LONG, charging_sessions
+from models.sql import one
 from models.statements import Statement, finite, rows_of, run
 from models.storage.stale_marks import mark_feed_stale
 
+REPORTED = "reported"
+END_REASONS = (REPORTED, NEXT_SESSION, TOO_LONG)
+# Overdue sessions that one call ends.
+_OVERDUE_AT_ONCE = 1_000
+_MOMENT = timedelta(microseconds=1)
+
 
 class Session(msgspec.Struct, frozen=True):
-    """[started_at, ended_at); `ended_at` is None while it is open."""
+    """[started_at, ended_at); `ended_at` is None while it is open.
+
+    `ended_by`: why the engine ended it, None if it did not. `overlapping`: another session of the vehicle overlaps it;
+    both are older than the constraint.
+    """
 
     id: int
     vehicle_id: str
     meter_id: str
     started_at: datetime
     ended_at: datetime | None
+    ended_by: str | None
+    overlapping: bool
+
+    @property
+    def end_reason(self) -> str | None:
+        """One of END_REASONS; None while it is open."""
+        return None if self.ended_at is None else self.ended_by or REPORTED
 
     def until(self, now: datetime) -> datetime:
         """Its end; of an open session `now`, but never before the start."""
@@ -41,36 +57,74 @@ class SessionError(Exception):
         self.session = session
 
 
-class SessionOpen(SessionError):
-    """The vehicle has another open session."""
+class SessionInTheWay(SessionError):
+    """It would overlap `session`, another one of the vehicle."""
 
 
 class SessionEnded(SessionError):
-    """The session has ended already."""
+    """It was ended before, at another time."""
 
 
 class SessionEndsTooEarly(SessionError):
-    """The session would end before it starts, or at once."""
+    """It would end before it starts, or at once."""
+
+
+class SessionTooLong(SessionError):
+    """It would be longer than a session may be."""
 
 
 _TABLE = charging_sessions.c
-_COLUMNS = (_TABLE.id, _TABLE.vehicle_id, _TABLE.meter_id, _TABLE.started_at, finite(_TABLE.ended_at))
+_COLUMNS = (
+    _TABLE.id,
+    _TABLE.vehicle_id,
+    _TABLE.meter_id,
+    _TABLE.started_at,
+    finite(_TABLE.ended_at),
+    _TABLE.ended_by,
+    _TABLE.overlapping,
+)
 _ROW = rows_of(Session, _COLUMNS)
+_INFINITY = text("'infinity'")
+_OF_ID = _TABLE.id == bindparam("session_id")
 _OF_VEHICLE, _OF_METER = _TABLE.vehicle_id == bindparam("vehicle_id"), _TABLE.meter_id == bindparam("meter_id")
 
-_GET = Statement(select(*_COLUMNS).where(_TABLE.id == bindparam("session_id")))
-_GET_LOCKED = Statement(select(*_COLUMNS).where(_TABLE.id == bindparam("session_id")).with_for_update())
+_GET = Statement(select(*_COLUMNS).where(_OF_ID))
 _GET_SAME = Statement(select(*_COLUMNS).where(_OF_VEHICLE, _OF_METER, _TABLE.started_at == bindparam("started_at")))
-_GET_OPEN = Statement(select(*_COLUMNS).where(_OF_VEHICLE, _TABLE.ended_at == text("'infinity'")))
+_GET_OVERLAPPING = Statement(
+    select(*_COLUMNS)
+    .where(_OF_VEHICLE, _TABLE.started_at < bindparam("before"), _TABLE.ended_at > bindparam("since"))
+    .order_by(_TABLE.started_at)
+    .limit(1)
+)
+_GET_NEXT = Statement(
+    select(*_COLUMNS).where(_OF_VEHICLE, _TABLE.started_at > bindparam("since")).order_by(_TABLE.started_at).limit(1)
+)
 _INSERT = Statement(
     insert(charging_sessions)
-    .values({name: bindparam(name) for name in ("vehicle_id", "meter_id", "started_at")})
+    .values(
+        vehicle_id=bindparam("vehicle_id"),
+        meter_id=bindparam("meter_id"),
+        started_at=bindparam("started_at"),
+        ended_at=func.coalesce(cast(bindparam("ended_at"), _TABLE.ended_at.type), _INFINITY),
+        ended_by=bindparam("ended_by"),
+    )
     .returning(*_COLUMNS)
 )
 _SET_END = Statement(
+    update(charging_sessions).where(_OF_ID).values(ended_at=bindparam("new_end"), ended_by=None).returning(*_COLUMNS)
+)
+_DELETE = Statement(delete(charging_sessions).where(_OF_ID).returning(*_COLUMNS))
+_END_OVERDUE = Statement(
     update(charging_sessions)
-    .where(_TABLE.id == bindparam("session_id"))
-    .values(ended_at=bindparam("ended_at"))
+    .where(
+        _TABLE.id.in_(
+            select(_TABLE.id)
+            .where(_TABLE.ended_at == _INFINITY, _TABLE.started_at <= bindparam("started_until"))
+            .limit(_OVERDUE_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(ended_at=_TABLE.started_at + bindparam("longest"), ended_by=TOO_LONG)
     .returning(*_COLUMNS)
 )
 _LIST = Statement(
@@ -85,41 +139,98 @@ _LIST = Statement(
 
 
 def start_session(
-    connection: psycopg.Connection, vehicle_id: str, meter_id: str, started_at: datetime
+    connection: psycopg.Connection,
+    vehicle_id: str,
+    meter_id: str,
+    started_at: datetime,
+    ended_at: datetime | None = None,
 ) -> tuple[Session, bool]:
-    """Starts a session; returns it and whether it is new. The same start again is the same session, ended or not.
+    """Starts a session, or stores one that has ended; returns it and whether it is new.
 
-    Raises SessionOpen if the vehicle has another open session. One transaction: the session and its stale marks.
+    The same start again is the same session; with an end it is ended, see `end_session`. A start without an end that
+    comes after a later session started is ended where that one starts, until its own end is reported. Raises
+    SessionInTheWay, SessionEnded.
     """
-    values = {"vehicle_id": vehicle_id, "meter_id": meter_id, "started_at": started_at}
+    values: dict[str, Any] = {"vehicle_id": vehicle_id, "meter_id": meter_id, "started_at": started_at}
     with connection.transaction():
-        # Two starts of one vehicle at a time would both find no open session.
-        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"session {vehicle_id}"])
+        _take_turn(connection, vehicle_id)
         if same := run(connection, _GET_SAME, values, row=_ROW).fetchone():
-            return same, False
-        if other := run(connection, _GET_OPEN, values, row=_ROW).fetchone():
-            raise SessionOpen(other)
+            return (same if ended_at is None else _set_end(connection, same, ended_at)), False
+        values |= {"since": started_at, "before": ended_at or started_at + _MOMENT}
+        if other := run(connection, _GET_OVERLAPPING, values, row=_ROW).fetchone():
+            raise SessionInTheWay(other)
+        ended_by = None
+        if ended_at is None and (following := run(connection, _GET_NEXT, values, row=_ROW).fetchone()):
+            ended_at, ended_by = following.started_at, NEXT_SESSION
+        values |= {"ended_at": ended_at, "ended_by": ended_by}
         session = one(run(connection, _INSERT, values, row=_ROW))
-        mark_feed_stale(connection, vehicle_id, meter_id, started_at, None)
+        mark_feed_stale(connection, vehicle_id, meter_id, started_at, ended_at)
     return session, True
 
 
-def end_session(connection: psycopg.Connection, session_id: int, ended_at: datetime) -> Session | None:
-    """Ends the open session; None if there is no session with this id.
+def end_session(
+    connection: psycopg.Connection, session_id: int, ended_at: datetime, *, longest: timedelta
+) -> Session | None:
+    """Ends the session; None if there is no session with this id. The same end again changes nothing.
 
-    Raises SessionEnded or SessionEndsTooEarly. One transaction: the session and its stale marks.
+    A session that the engine ended gets the end that is reported. Raises SessionEnded, SessionEndsTooEarly,
+    SessionTooLong, SessionInTheWay.
     """
-    values = {"session_id": session_id, "ended_at": ended_at}
     with connection.transaction():
-        session = run(connection, _GET_LOCKED, values, row=_ROW).fetchone()
+        session = get_session(connection, session_id)
         if session is None:
             return None
-        if session.ended_at is not None:
-            raise SessionEnded(session)
+        _take_turn(connection, session.vehicle_id)
+        session = get_session(connection, session_id)
+        if session is None:
+            return None
         if ended_at <= session.started_at:
             raise SessionEndsTooEarly(session)
-        mark_feed_stale(connection, session.vehicle_id, session.meter_id, ended_at, None)
-        return one(run(connection, _SET_END, values, row=_ROW))
+        if session.end_reason != REPORTED and ended_at > session.started_at + longest:
+            raise SessionTooLong(session)
+        return _set_end(connection, session, ended_at)
+
+
+def _set_end(connection: psycopg.Connection, session: Session, ended_at: datetime) -> Session:
+    if session.end_reason == REPORTED:
+        if session.ended_at != ended_at:
+            raise SessionEnded(session)
+        return session
+    values = {"vehicle_id": session.vehicle_id, "since": session.started_at}
+    following = run(connection, _GET_NEXT, values, row=_ROW).fetchone()
+    if following and following.started_at < ended_at:
+        raise SessionInTheWay(following)
+    before = session.ended_at
+    changed_from, changed_to = (ended_at, before) if before is None or before > ended_at else (before, ended_at)
+    mark_feed_stale(connection, session.vehicle_id, session.meter_id, changed_from, changed_to)
+    return one(run(connection, _SET_END, {"session_id": session.id, "new_end": ended_at}, row=_ROW))
+
+
+def end_overdue_sessions(connection: psycopg.Connection, now: datetime, *, longest: timedelta) -> int:
+    """Ends open sessions that are older than `longest` at that age; returns how many, at most a thousand a call."""
+    values = {"started_until": now - longest, "longest": longest}
+    with connection.transaction():
+        ended = run(connection, _END_OVERDUE, values, row=_ROW).fetchall()
+        for session in ended:
+            mark_feed_stale(connection, session.vehicle_id, session.meter_id, session.ended_at, None)
+    return len(ended)
+
+
+def delete_session(connection: psycopg.Connection, session_id: int) -> Session | None:
+    """Deletes the session and returns it; None if there is none with this id."""
+    with connection.transaction():
+        session = get_session(connection, session_id)
+        if session is None:
+            return None
+        _take_turn(connection, session.vehicle_id)
+        session = run(connection, _DELETE, {"session_id": session_id}, row=_ROW).fetchone()
+        if session is not None:
+            mark_feed_stale(connection, session.vehicle_id, session.meter_id, session.started_at, session.ended_at)
+        return session
+
+
+def _take_turn(connection: psycopg.Connection, vehicle_id: str) -> None:
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"session {vehicle_id}"])
 
 
 def get_session(connection: psycopg.Connection, session_id: int) -> Session | None:
@@ -144,47 +255,3 @@ def list_sessions(
     if after is not None:
         values["after_start"], values["after_id"] = after
     return run(connection, _LIST, values | binding_values(binding), row=_ROW).fetchall()
-
-
-# ── Reports ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class SessionReport(NamedTuple):
-    """A session with its energy and cost; the states of charge are the first and the last reported within it."""
-
-    session: Session
-    performance: Performance
-    costs: list[Cost]
-    soc_from: float | None
-    soc_to: float | None
-
-
-class _Soc(NamedTuple):
-    first: float | None
-    last: float | None
-
-
-_SOC = read_sql(__file__, "soc")
-
-
-def report_sessions(
-    connection: psycopg.Connection, sessions: Sequence[Session], now: datetime, *, heartbeat_seconds: int
-) -> list[SessionReport]:
-    """The energy and cost of each session as of `now`, in the order given; from history, in a few statements."""
-    if not sessions:
-        return []
-    queries = [EnergyQuery(s.vehicle_id, s.started_at, s.until(now), s.meter_id) for s in sessions]
-    performances = get_performances(connection, queries, heartbeat_seconds=heartbeat_seconds)
-    costs = get_costs(connection, queries, heartbeat_seconds=heartbeat_seconds)
-    values = {
-        "vehicle_ids": [query.vehicle_id for query in queries],
-        "starts": [query.start for query in queries],
-        "ends": [query.end for query in queries],
-        "start": min(query.start for query in queries),
-        "end": max(query.end for query in queries),
-    }
-    socs = connection.cursor(row_factory=args_row(_Soc)).execute(_SOC, values).fetchall()
-    return [
-        SessionReport(session, performance, cost, soc.first, soc.last)
-        for session, performance, cost, soc in zip(sessions, performances, costs, socs, strict=True)
-    ]
