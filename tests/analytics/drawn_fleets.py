@@ -60,11 +60,16 @@ def store_fleet(database, fleet: Fleet) -> None:
                     cursor.executemany(
                         f"insert into {kind}_readings_history values (%s, %s, %s, {values}, '{name}')", device.readings
                     )
+        sessions: list[tuple] = []
         for number, feed in enumerate(fleet.feeds):
-            # Every other feed is a charging session, which counts like a mapping.
+            # Every other feed is a charging session, which counts like a mapping, unless it would overlap another.
+            is_session = number % 2 and not any(
+                feed[0] == other[0] and feed[2] < other[3] and feed[3] > other[2] for other in sessions
+            )
+            sessions += [feed] if is_session else []
             table = (
                 "charging_sessions (vehicle_id, meter_id, started_at, ended_at)"
-                if number % 2
+                if is_session
                 else ("vehicle_meter_mapping")
             )
             cursor.execute(f"insert into {table} values (%s, %s, %s, %s)", feed)

@@ -76,6 +76,7 @@ class World:
                  rollup_marks"""
         )
         start_watermark(database, BASE)
+        self.sessions: list[tuple] = []  # feeds that were stored as sessions
         self.database, self.entries, self.more, self.rolled = database, 0, {}, 0
         self.fleet = Fleet({name: Device() for name in METERS}, {name: Device() for name in VEHICLES}, [])
 
@@ -117,6 +118,10 @@ class World:
         feed = (vehicle, meter, at(span[0]), at(span[1]))
         if any(known[:3] == feed[:3] for known in self.fleet.feeds):
             return
+        is_session &= not any(
+            feed[0] == other[0] and feed[2] < other[3] and feed[3] > other[2] for other in self.sessions
+        )
+        self.sessions += [feed] if is_session else []
         table = "charging_sessions (vehicle_id, meter_id, started_at, ended_at)"
         self.change_feeds(
             f"insert into {table if is_session else 'vehicle_meter_mapping'} values (%s, %s, %s, %s)", feed, feed[2:]

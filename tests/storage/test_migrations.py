@@ -106,6 +106,30 @@ def test_migrations_go_down_to_nothing_and_up_again(empty_database):
     assert catalogue(url)["columns"]
 
 
+def test_sessions_that_overlap_before_the_upgrade_are_kept_and_marked(empty_database):
+    url = empty_database("overlapping")
+    alembic(url, "upgrade", "0015")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("""
+            insert into charging_sessions (vehicle_id, meter_id, started_at, ended_at) values
+              ('V1', 'A', '2026-02-10 00:00Z', '2026-02-10 03:00Z'),
+              ('V1', 'B', '2026-02-10 01:00Z', '2026-02-10 02:00Z'),
+              ('V1', 'A', '2026-02-10 03:00Z', 'infinity'),
+              ('V2', 'A', '2026-02-10 00:00Z', '2026-02-10 05:00Z')
+        """)
+        before = connection.execute(
+            "select id, vehicle_id, started_at, ended_at::text from charging_sessions order by id"
+        )
+        kept = before.fetchall()
+        alembic(url, "upgrade", "head")
+        after = connection.execute(
+            "select id, vehicle_id, started_at, ended_at::text from charging_sessions order by id"
+        )
+        assert after.fetchall() == kept
+        marked = connection.execute("select id from charging_sessions where overlapping order by id").fetchall()
+        assert marked == [(kept[0][0],), (kept[1][0],)]
+
+
 def test_two_migrations_at_the_same_time_do_not_fail_each_other(empty_database):
     url = empty_database("racing")
     environment = {**os.environ, "DATABASE_URL": url}

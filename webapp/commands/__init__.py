@@ -28,6 +28,7 @@ SECTIONS = {
         "keys": Listed("webapp.commands.keys", "API keys: who may post and read what."),
         "devices": Listed("webapp.commands.devices", "Settings of devices: register, heartbeat, name, site, power."),
         "mapping": Listed("webapp.commands.mapping", "Which meter feeds which vehicle."),
+        "sessions": Listed("webapp.commands.mapping", "Charging sessions that are over."),
         "alerts": Listed("webapp.commands.alerts", "Alerts of devices: list and acknowledge them."),
     },
     "Readings": {
