@@ -126,6 +126,8 @@ class Settings:
         "temperature above which a battery raises an alert")
     alert_silent_seconds: int = number(3_600, 60, _DAY_SECONDS, unit="seconds", help=
         "a device without readings for this long, or for two of its heartbeats if that is longer, raises an alert")
+    alert_max_opened: int = number(100, 1, unit="alerts", help=
+        "alerts of one kind that one evaluation opens; if more would open, one alert is for all of their devices")
     alert_webhook_url: str = text(
         "", "`http://…`, `https://…`", expected="a URL that starts with http:// or https://, without a user name",
         is_valid=_is_webhook, has_secret=True, help=

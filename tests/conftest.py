@@ -240,7 +240,7 @@ def _empty(resources) -> None:
             """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
                         vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters, api_keys, devices,
                         charging_sessions, meter_hourly, vehicle_hourly, rollup_state, rollup_marks, tariffs, alerts,
-                        alert_deliveries, losses"""
+                        alert_deliveries, alert_group_members, losses"""
         )
     with redis.Redis.from_url(resources.settings.redis_url) as client:
         client.flushall()

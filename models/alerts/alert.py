@@ -16,6 +16,9 @@ from models.schema.devices import at_site, has_in_id
 from models.statements import Statement, run
 
 MAX_NOTE_LENGTH = 1_000
+# The device kind and the device of an alert for many devices (models/alerts/groups.py). No device has this id.
+FLEET, FLEET_ID = "fleet", "*"
+FLEET_UNIT = "devices"
 OPEN, ACKNOWLEDGED, RESOLVED = STATES = ("open", "acknowledged", "resolved")
 
 UNITS = {
@@ -52,11 +55,17 @@ class Alert(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
             extra_json_schema=_one_of(*STATES),
         ),
     ]
-    device_kind: Annotated[str, Meta(extra_json_schema=_one_of(*DEVICE_KINDS))]
-    device_id: Annotated[str, Meta(examples=["V001"])]
+    device_kind: Annotated[
+        str,
+        Meta(
+            description="`fleet`: one alert for many devices, which came into the condition at the same time",
+            extra_json_schema=_one_of(*DEVICE_KINDS, FLEET),
+        ),
+    ]
+    device_id: Annotated[str, Meta(description="`*` for the kind `fleet`", examples=["V001"])]
     value: Annotated[float, Meta(description="by the last evaluation, in `unit`")]
     bound: Annotated[float, Meta(description="what `value` is compared with")]
-    unit: Annotated[str, Meta(extra_json_schema=_one_of(*dict.fromkeys(UNITS.values())))]
+    unit: Annotated[str, Meta(extra_json_schema=_one_of(*dict.fromkeys(UNITS.values()), FLEET_UNIT))]
     message: Annotated[str, Meta(description="the same in words")]
     detail: Annotated[dict[str, Any], Meta(description="what the value was computed from, by kind: docs/alerts.md")]
     opened_at: Annotated[datetime, Meta(tz=True)]
@@ -73,6 +82,9 @@ def _alert(*stored: Any) -> Alert:
     except (KeyError, TypeError, ValueError):  # of another version: no list fails because of it
         message = kind
     unit = UNITS.get(kind, "")
+    if device_kind == FLEET:
+        unit = FLEET_UNIT
+        message = f"{kind.replace('_', ' ').capitalize()}: {value:,.0f} devices at once"
     return Alert(id_, kind, state, device_kind, device_id, round(value, 4), bound, unit, message, detail, *rest)
 
 

@@ -4,19 +4,25 @@ At most one alert per device and kind is not resolved. A unique index holds that
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
+import structlog
 from psycopg.rows import args_row
 
-from models.alerts.alert import COLUMNS, RESOLVED, alert_row
+from models.alerts.alert import COLUMNS, RESOLVED, Alert, alert_row
 from models.alerts.deliveries import enqueue_deliveries
+from models.alerts.groups import update_group
 from models.alerts.rules import FEW_DEVICES, RULES, STANDSTILL, STANDSTILL_SHARE
+from models.causes import log_fields
 from models.locks import Lock, try_lock
 from models.settings import DIRECT_SHARD, Settings
 from models.sql import one, read_sql, with_pieces
 
 _EVALUATE = read_sql(__file__, "evaluate")
+_COLUMNS = ", ".join(column.name for column in COLUMNS)
+
+log = structlog.get_logger()
 
 
 class Changes(NamedTuple):
@@ -33,7 +39,7 @@ def evaluate_alerts(
 
     Each kind is one transaction, which also stores the webhook's deliveries. `stored_until`: everything accepted
     before that time is in Postgres. Does nothing while another evaluation runs. One that is interrupted has finished
-    whole kinds; the next does the rest.
+    whole kinds; the next does the rest. A kind that fails is logged, and the others are evaluated.
     """
     now = now or datetime.now(UTC)
     values = {
@@ -45,22 +51,39 @@ def evaluate_alerts(
         "min_kwh": settings.alert_min_kwh,
         "battery_temp": settings.alert_battery_temp,
         "silent_seconds": settings.alert_silent_seconds,
+        "max_opened": settings.alert_max_opened,
         "can_tell_silence": _is_ingest_steady(connection, settings, stored_until, now),
     }
-    columns = ", ".join(column.name for column in COLUMNS)
     changes = {}
-    for kind, rule in RULES.items():
-        with connection.transaction():
-            if not try_lock(connection, Lock.ALERTS):
-                break
-            cursor = connection.cursor(row_factory=alert_row)
-            statement = with_pieces(_EVALUATE, rule=rule, columns=columns)
-            changed = cursor.execute(statement, {**values, "kind": kind}).fetchall()
-            if settings.alert_webhook_url:
-                enqueue_deliveries(connection, changed)
+    for kind in RULES:
+        try:
+            changed = _evaluate_kind(connection, kind, values, has_webhook=bool(settings.alert_webhook_url))
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            log.error("alert_kind_not_evaluated", kind=kind, **log_fields(error))
+            continue
+        if changed is None:
+            break
         resolved = sum(alert.state == RESOLVED for alert in changed)
         changes[kind] = Changes(len(changed) - resolved, resolved)
     return changes
+
+
+def _evaluate_kind(
+    connection: psycopg.Connection, kind: str, values: dict[str, Any], *, has_webhook: bool
+) -> list[Alert] | None:
+    """The alerts that were opened or resolved; None if another evaluation runs."""
+    with connection.transaction():
+        if not try_lock(connection, Lock.ALERTS):
+            return None
+        cursor = connection.cursor(row_factory=alert_row)
+        statement = with_pieces(_EVALUATE, rule=RULES[kind], columns=_COLUMNS)
+        changed = cursor.execute(statement, {**values, "kind": kind}).fetchall()
+        changed += update_group(connection, kind, values["max_opened"], values["now"])
+        if has_webhook:
+            enqueue_deliveries(connection, changed)
+    return changed
 
 
 class _Standstill(NamedTuple):

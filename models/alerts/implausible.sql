@@ -22,6 +22,9 @@ select device_kind, device_id, 'bad' as verdict, readings as value, 0::float8 as
 from counted
 union all
 select device_kind, device_id, 'good', 0, 0, jsonb_build_object('from', rfc3339(starts), 'to', rfc3339(ends))
-from day cross join alerts
-where kind = 'implausible' and state <> 'resolved' and starts is not null
+from day cross join (
+  select device_kind, device_id from alerts
+  where kind = 'implausible' and state <> 'resolved' and device_kind <> 'fleet'
+  union all select device_kind, device_id from alert_group_members where kind = 'implausible') as alerted
+where starts is not null
   and (device_kind, device_id) not in (select device_kind, device_id from counted);

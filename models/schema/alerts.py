@@ -34,7 +34,8 @@ alerts = Table(
     time("acknowledged_at"),
     time("resolved_at"),
     Column("note", Text),
-    CheckConstraint("device_kind IN ('meter', 'vehicle')", name="alerts_device_kind"),
+    # `fleet`: of many devices; its device_id is `*`.
+    CheckConstraint("device_kind IN ('meter', 'vehicle', 'fleet')", name="alerts_device_kind"),
     CheckConstraint("state IN ('open', 'acknowledged', 'resolved')", name="alerts_state"),
 )
 # At most one unresolved alert per device and kind.
@@ -50,6 +51,15 @@ Index(
 Index("alerts_device", alerts.c.device_id, alerts.c.id)
 # Serves GET /v1/alerts?state=.
 Index("alerts_unresolved_by_age", alerts.c.id, postgresql_where=alerts.c.state != text("'resolved'"))
+
+# The devices of the alerts of kind `fleet`, by kind of alert.
+alert_group_members = Table(
+    "alert_group_members",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("device_kind", Text, primary_key=True),
+    device_id("device_id", primary_key=True),
+)
 
 alert_deliveries = Table(
     "alert_deliveries",

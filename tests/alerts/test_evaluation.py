@@ -39,7 +39,7 @@ def test_at_most_one_alert_per_device_and_kind_is_not_resolved(evaluate, report,
 
 
 def test_concurrent_evaluations_open_each_alert_once(report, database, resources):
-    for number in range(200):
+    for number in range(100):
         report(f"V{number}", battery_temp=70)
 
     def opened(_) -> int:
@@ -48,7 +48,7 @@ def test_concurrent_evaluations_open_each_alert_once(report, database, resources
             return sum(kind.opened for kind in changes.values())
 
     with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(opened, range(8))) == 200
+        assert sum(pool.map(opened, range(8))) == 100
     assert len(list_alerts(database, limit=1000)) == 200
 
 
