@@ -17,8 +17,8 @@ from models.database import BoundedConnection, bounded
 from models.health.postgres_activity import Session, Slot, list_idle_slots, list_long_transactions
 from models.readings import KINDS
 from models.sql import one
+from models.storage.live import count_new_devices
 from models.storage.losses import Loss, list_losses
-from models.storage.new_devices import count_new_devices
 from models.storage.partitions import days_ahead
 from models.storage.positions import ShardPosition, list_positions
 

@@ -17,7 +17,7 @@ from models.observability.heartbeats import WORKER
 from models.readings import KINDS
 from models.settings import DIRECT_SHARD
 from models.sql import one
-from models.storage.new_devices import NEW_WITHIN
+from models.storage.live import NEW_WITHIN
 from models.storage.partitions import list_partitions
 
 # Rates are averages over this time.

@@ -5,15 +5,20 @@ state of charge is that of the newest reading that has one.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 import psycopg
+from psycopg.rows import scalar_row
 
-from models.readings import METER, VEHICLE, HistoryRow, Kind
+from models.readings import KINDS, METER, VEHICLE, HistoryRow, Kind
+from models.sql import one
 from models.storage.binary_copy import TIME, copy_rows
 
 # This many devices or more are copied into a temporary table, which for 10,000 takes half as long as arrays do. For a
 # few it takes a millisecond longer, and most batches have a few.
 COPY_DEVICES = 1_000
+# A device is new for this long after its first reading was stored.
+NEW_WITHIN = timedelta(days=1)
 
 # The columns of the newest reading of each device, as arrays or in the temporary table.
 _OF_BOTH = {"id": "text", "recorded": TIME, "received": TIME, "kwh": "float8"}
@@ -103,3 +108,14 @@ def _newest(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
         if held is None or (row[1], row[2]) >= (held[1], held[2]):
             newest[row[0]] = row
     return newest
+
+
+def count_new_devices(connection: psycopg.Connection) -> dict[str, int]:
+    """By kind, the devices whose first reading was stored within NEW_WITHIN. By {kind}_readings_live_first_stored."""
+    cursor = connection.cursor(row_factory=scalar_row)
+    return {
+        kind.name: one(
+            cursor.execute(f"select count(*) from {kind.live} where first_stored_at > now() - %s", [NEW_WITHIN])
+        )
+        for kind in KINDS.values()
+    }

@@ -49,7 +49,7 @@ def test_concurrent_evaluations_open_each_alert_once(report, database, resources
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(opened, range(8))) == 100
-    assert len(list_alerts(database, limit=1000)) == 200
+    assert len(list_alerts(database, limit=1000)) == 100
 
 
 def test_the_task_evaluates_what_devices_sent(send, client):

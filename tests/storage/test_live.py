@@ -6,8 +6,7 @@ import pytest
 
 from models.readings import METER, VEHICLE, to_microseconds
 from models.storage import live
-from models.storage.live import upsert_live
-from models.storage.new_devices import count_new_devices
+from models.storage.live import count_new_devices, upsert_live
 from tests.factories import meter, vehicle
 
 MINUTE = 60_000_000  # microseconds
