@@ -26,7 +26,9 @@ SECTIONS = {
     },
     "Access, devices and alerts": {
         "keys": Listed("webapp.commands.keys", "API keys: who may post and read what."),
-        "devices": Listed("webapp.commands.devices", "Settings of devices: register, heartbeat, name, site, power."),
+        "devices": Listed(
+            "webapp.commands.devices", "Settings of devices: register, heartbeat, site; forgetting devices."
+        ),
         "mapping": Listed("webapp.commands.mapping", "Which meter feeds which vehicle."),
         "sessions": Listed("webapp.commands.mapping", "Charging sessions that are over."),
         "alerts": Listed("webapp.commands.alerts", "Alerts of devices: list and acknowledge them."),

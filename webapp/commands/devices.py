@@ -1,21 +1,28 @@
-"""`energy devices`: import, export and list the settings of devices."""
+"""`energy devices`: import, export and list the settings of devices; forget them."""
 
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 import psycopg
+import redis
 from marshmallow import ValidationError, fields, validate
 
-from loadtool.terminal import print_table
+from loadtool.terminal import print_table, progress
+from models.access.keys import list_keys
+from models.access.known_devices import forget_devices as forget_of_keys
+from models.devices.forgetting import BATCH, FoundDevice, find_devices, forget_devices
 from models.devices.settings import list_devices, set_device
-from models.readings import KINDS
+from models.readings import DEVICE_ID, KINDS
+from models.settings import Settings
 from webapp.commands.csv_lines import read_lines, store_lines
 from webapp.commands.database import database
+from webapp.commands.parameters import DeviceId
 from webapp.devices.answers import DeviceSettings, settings_fields
 from webapp.devices.settings import NewDeviceSettingsSchema
 from webapp.http.fields import device_id
@@ -24,6 +31,7 @@ REQUIRED = ("kind", "deviceId")
 SETTINGS = DeviceSettings.__struct_encode_fields__
 COLUMNS = (*REQUIRED, *SETTINGS)
 NUMBERS = ("heartbeatSeconds", "ratedPowerKw")
+MAX_NAMED = 10  # devices that a message names
 
 _KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind; default: both.")
 
@@ -35,7 +43,7 @@ class LineSchema(NewDeviceSettingsSchema):
 
 @click.group()
 def devices() -> None:
-    """Settings of devices: register, heartbeat, name, site, power."""
+    """Settings of devices: register, heartbeat, site; forgetting devices."""
 
 
 @devices.command("import")
@@ -116,3 +124,83 @@ def _rows(kind: str | None) -> list[tuple]:
     with database() as (connection, _):
         found = list_devices(connection, KINDS[kind] if kind else None)
         return [(device.kind, device.device_id, *settings_fields(device).values()) for device in found]
+
+
+@devices.command()
+@click.argument("device_ids", type=DeviceId(), nargs=-1, metavar="[ID]...")
+@click.option("--prefix", type=DeviceId(), help="All devices whose ids start with this.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Ids, one a line.")
+@_KIND
+@click.option("--billed", is_flag=True, help="Also devices that were mapped, charged or stand at a site.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(
+    device_ids: tuple[str, ...],
+    prefix: str | None,
+    file: Path | None,
+    kind: str | None,
+    billed: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Delete all that is stored of some devices, for good: history, live rows, roll-ups, settings and alerts.
+
+    Meant for devices that somebody made up. A device that was mapped to another, charged in a session or stands at a
+    site is left out, since it is part of what was billed; --billed includes it, with its mappings and sessions. Their
+    keys may then post for as many others. A device that goes on sending becomes known again: revoke its key first.
+    An interrupted command has deleted whole batches: run it again.
+
+    \b
+    Examples:
+      energy devices forget --prefix FAKE- --dry-run
+      energy devices forget M001 V001 --billed
+    """
+    if sum(map(bool, (device_ids, prefix, file))) != 1:
+        raise click.UsageError("Give ids, or --prefix, or --file.")
+    ids = _read_ids(file) if file else list(device_ids)
+    with database() as (connection, settings):
+        kinds = [KINDS[kind]] if kind else list(KINDS.values())
+        found = find_devices(connection, kinds, device_ids=ids, prefix=prefix)
+        chosen = [device for device in found if billed or not device.is_billed]
+        _show(found, chosen)
+        if dry_run or not chosen:
+            return
+        if not yes:
+            click.confirm(f"Delete all that is stored of {len(chosen):,} devices, for good?", abort=True)
+        _forget(connection, settings, chosen)
+
+
+def _read_ids(file: Path) -> list[str]:
+    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    ids = [line for line in lines if line]
+    if wrong := [line for line in ids if not DEVICE_ID.match(line)]:
+        raise click.ClickException(f"{file.name}: {wrong[0]!r} is not the id of a device.")
+    return ids
+
+
+def _show(found: Sequence[FoundDevice], chosen: Sequence[FoundDevice]) -> None:
+    counts = ", ".join(f"{sum(device.kind == name for device in chosen):,} {name}s" for name in KINDS)
+    click.echo(f"To be deleted: {counts}.")
+    included = set(chosen)
+    if left := [device.device_id for device in found if device not in included]:
+        names = ", ".join(left[:MAX_NAMED]) + (", …" if len(left) > MAX_NAMED else "")
+        click.echo(f"Left out, since they were mapped, charged or stand at a site (--billed): {len(left):,}: {names}")
+
+
+def _forget(connection: psycopg.Connection, settings: Settings, chosen: Sequence[FoundDevice]) -> None:
+    owners = [key.id for key in list_keys(connection)]
+    devices = readings = alerts = 0
+    with progress("deleting", len(chosen)) as show_progress:
+        for kind in KINDS.values():
+            ids = [device.device_id for device in chosen if device.kind == kind.name]
+            for place in range(0, len(ids), BATCH):
+                batch = ids[place : place + BATCH]
+                # First: a command that is interrupted in between finds these devices again.
+                try:
+                    forget_of_keys(settings, owners, batch)
+                except redis.RedisError as error:
+                    raise click.ClickException(f"Redis: {error}. Nothing more was deleted; run this again.") from None
+                done = forget_devices(connection, kind, batch, has_webhook=bool(settings.alert_webhook_url))
+                devices, readings, alerts = devices + len(batch), readings + done.readings, alerts + done.alerts
+                show_progress(devices, f"{devices:,} devices, {readings:,} readings")
+    click.echo(f"Deleted {devices:,} devices with {readings:,} readings; resolved {alerts:,} alerts.")
