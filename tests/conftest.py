@@ -19,7 +19,7 @@ import redis
 from click.testing import CliRunner
 
 from devstack import postgres_server, redis_server, server
-from tests import ROOT
+from tests import ROOT, tables
 from webapp.commands import energy
 
 # A deadline measures the load of the machine, not the code.
@@ -236,11 +236,6 @@ def runner(resources):
 
 def _empty(resources) -> None:
     with resources.database.connection() as connection:
-        connection.execute(
-            """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
-                        vehicle_meter_mapping, ingest_positions, ingest_batches, dead_letters, api_keys, devices,
-                        charging_sessions, meter_hourly, vehicle_hourly, rollup_state, rollup_marks, tariffs, alerts,
-                        alert_deliveries, alert_group_members, losses"""
-        )
+        tables.empty(connection)
     with redis.Redis.from_url(resources.settings.redis_url) as client:
         client.flushall()

@@ -53,7 +53,7 @@ def test_a_revoked_key_is_refused_by_every_web_worker(granian, resources, databa
     def statuses() -> set[int]:
         return {line.request("GET", "/v1/vehicles", headers=bearer(text), retries=False).status for line in lines}
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while statuses() != {200} or len(connections_of_each_worker(process, port)) < 2:
         assert time.monotonic() < deadline
         lines += [urllib3.HTTPConnectionPool("127.0.0.1", port, maxsize=1) for _ in range(8)]
@@ -61,7 +61,7 @@ def test_a_revoked_key_is_refused_by_every_web_worker(granian, resources, databa
     revoke_key(database, split_key(text)[0])
     started = time.monotonic()
     while statuses() != {401}:
-        assert time.monotonic() < started + 20, "the key is still valid"
+        assert time.monotonic() < started + 60, "the key is still valid"
     print(f"refused everywhere after {time.monotonic() - started:.1f} s")
     time.sleep(REFRESH_SECONDS)
     assert statuses() == {401}

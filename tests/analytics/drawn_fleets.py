@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from tests import tables
 from tests.analytics.oracle import Device, Fleet
 
 # Midnight lies within, and with it the border of two partitions.
@@ -43,10 +44,23 @@ fleets = st.builds(
 )
 
 
+READ_BY_ANALYTICS = (
+    "meter_readings_history",
+    "vehicle_readings_history",
+    "devices",
+    "vehicle_meter_mapping",
+    "charging_sessions",
+)
+
+
 def store_fleet(database, fleet: Fleet) -> None:
-    database.execute(
-        """truncate meter_readings_history, vehicle_readings_history, devices, vehicle_meter_mapping,
-                    charging_sessions"""
+    tables.empty(
+        database,
+        "meter_readings_history",
+        "vehicle_readings_history",
+        "devices",
+        "vehicle_meter_mapping",
+        "charging_sessions",
     )
     with database.cursor() as cursor:
         for kind, known, values in (("meter", fleet.meters, "230"), ("vehicle", fleet.vehicles, "25, 50")):

@@ -18,6 +18,7 @@ from models.analytics.money.costs import Cost, get_costs, to_cents
 from models.analytics.money.tariffs import DAYS, Period, Tariff, set_tariff
 from models.devices.settings import set_device
 from models.readings import METER
+from tests import tables
 from tests.analytics.drawn_fleets import BASE, HEARTBEAT, METERS, VEHICLES, fleets, store_fleet, windows
 from tests.analytics.oracle import Fleet
 from tests.analytics.world import MINUTES, World, beginnings, events
@@ -198,7 +199,7 @@ TARIFFS = st.builds(
 )
 def test_costs_are_those_of_the_oracle(database, fleet, window, vehicle_id, sites):
     store_fleet(database, fleet)
-    database.execute("truncate tariffs")
+    tables.empty(database, "tariffs")
     tariffs = {meter_id: Tariff(f"at-{meter_id}", *tariff) for meter_id, tariff in sites.items()}
     for meter_id, tariff in tariffs.items():
         set_tariff(database, tariff)
@@ -258,7 +259,7 @@ def test_the_fleet_costs_what_its_vehicles_cost_in_the_oracle(database, before, 
     world = World(database)
     for event in before + then:
         world.apply(*event)
-    database.execute("truncate tariffs")
+    tables.empty(database, "tariffs")
     tariffs = {meter_id: Tariff(f"at-{meter_id}", *tariff) for meter_id, tariff in sites.items()}
     for meter_id, tariff in tariffs.items():
         set_tariff(database, tariff)
@@ -281,7 +282,7 @@ def test_the_fleet_costs_what_its_vehicles_cost_in_the_oracle(database, before, 
 )
 def test_costs_of_decimals_are_exact(database, readings, price):
     """Not a billionth off: half a cent goes up, whatever the binary numbers beside it are."""
-    database.execute("truncate meter_readings_history, vehicle_meter_mapping, devices, tariffs")
+    tables.empty(database, "meter_readings_history", "vehicle_meter_mapping", "devices", "tariffs")
     set_tariff(database, Tariff("depot", "EUR", "UTC", price))
     set_device(database, METER, "M1", {"site": "depot"})
     database.execute("insert into vehicle_meter_mapping (vehicle_id, meter_id) values ('V1', 'M1')")

@@ -11,6 +11,7 @@ from models.storage.stale_marks import mark_feed_stale
 from models.storage.writer import store_batch
 from models.stream.entry_ids import EntryId
 from models.stream.telemetry import FIELD
+from tests import tables
 from tests.analytics.oracle import HOUR, Device, Fleet
 from tests.rollups import HEARTBEAT, roll_up, start_watermark
 
@@ -70,10 +71,19 @@ class World:
     """The database, and the same fleet as the oracle has it (tests/analytics/oracle.py)."""
 
     def __init__(self, database):
-        database.execute(
-            """truncate meter_readings_history, vehicle_readings_history, meter_readings_live, vehicle_readings_live,
-                 devices, vehicle_meter_mapping, charging_sessions, meter_hourly, vehicle_hourly, rollup_state,
-                 rollup_marks"""
+        tables.empty(
+            database,
+            "meter_readings_history",
+            "vehicle_readings_history",
+            "meter_readings_live",
+            "vehicle_readings_live",
+            "devices",
+            "vehicle_meter_mapping",
+            "charging_sessions",
+            "meter_hourly",
+            "vehicle_hourly",
+            "rollup_state",
+            "rollup_marks",
         )
         start_watermark(database, BASE)
         self.sessions: list[tuple] = []  # feeds that were stored as sessions

@@ -106,7 +106,7 @@ def test_servers_that_stand_still_are_named_soon(with_environment, named, mute_p
     started = time.monotonic()
     for wrong in named().values():
         assert {"postgres", "redis"} == set(wrong)
-    assert time.monotonic() - started < 15  # three snapshots of about two seconds, on a slow day
+    assert time.monotonic() - started < 60  # three snapshots of two seconds; without a timeout each takes minutes
 
 
 def test_wrong_fsync(with_environment, named, monkeypatch):

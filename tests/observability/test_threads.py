@@ -84,7 +84,7 @@ def test_the_metric_has_the_time_of_the_last_round(end, client, monkeypatch):
     start_rounds("shown", lambda: None, seconds=0.01, until=end.is_set)
     time.sleep(0.1)
     line = next(line for line in client.get("/metrics").text.splitlines() if 'thread="shown"' in line)
-    assert time.time() - float(line.split()[-1]) < 10
+    assert time.time() - float(line.split()[-1]) < 100  # a time of this test, in seconds
 
 
 def test_an_error_that_ends_any_thread_is_logged_in_the_format_of_the_log(logged):
