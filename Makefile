@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --default-index https://pypi.o
   --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos bench docs lint format lock audit sbom clean
+.PHONY: help python up test chaos bench docs lint format lock audit sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ help: ## this list
 	@echo '  Settings of `make up`: PORT=8000 SIMULATE=25 WEB_WORKERS=2 WORKER_CONCURRENCY=2 ENERGY_HOME=.energy,'
 	@echo '  and DATABASE_URL, REDIS_URL for servers of your own. Another Python: make up PYTHON=python3.12'
 
-up: $(VENV)/.installed ## the whole stack on this machine, until Ctrl-C
+up: $(VENV)/.installed | python ## the whole stack on this machine, until Ctrl-C
 	@exec $(BIN)/python -m devstack
 
 test: $(VENV)/.installed-dev ## all tests; ARGS= goes to pytest
@@ -65,6 +65,12 @@ $(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(BIN)/pip
 	@$(PIP) --require-hashes -r requirements-dev.txt
 	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.installed
+
+# A Python that was asked for must be that of the virtualenv.
+python: | $(BIN)/pip
+	@version='import sys; print("%d.%d" % sys.version_info[:2])'; \
+	test -z '$(PYTHON)' || test "$$($(PYTHON) -c "$$version" 2>&1)" = "$$($(BIN)/python -c "$$version")" || \
+	  { echo "make: $(VENV) has Python $$($(BIN)/python -c "$$version"), not $(PYTHON); first: make clean" >&2; exit 1; }
 
 # The Python to use: $(PYTHON) if given, else the first of these that is new enough.
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)

@@ -118,7 +118,11 @@ def environment(
     settings: Settings, database_url: str, redis_url: str, embedded: Sequence[Server] = ()
 ) -> dict[str, str]:
     """The environment of every program. It has no API key: the simulator reads its own from the folder."""
-    inherited = {name: value for name, value in os.environ.items() if name not in ("ENERGY_API_URL", "ENERGY_API_KEY")}
+    # The URL of an embedded server has its password.
+    prefixes = [{"postgres": "DATABASE", "redis": "REDIS"}[server.name] for server in embedded]
+    without = {"ENERGY_API_URL", "ENERGY_API_KEY"}
+    without |= {f"{prefix}_PASSWORD{suffix}" for prefix in prefixes for suffix in ("", "_FILE")}
+    inherited = {name: value for name, value in os.environ.items() if name not in without}
     metrics_port = settings.port + 1100  # 9100 beside 8000; as the API's, one for each stack of this machine
     return inherited | {
         "ENERGY_HOME": str(settings.home),

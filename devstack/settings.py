@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.environment import SettingsError, choice, number, read_settings, text
+from models.environment import SettingsError, choice, number, read_settings, text, url
 
 
 # fmt: off
@@ -30,9 +30,9 @@ class Settings:
         "2gb", "`512mb`, `2gb`, …", expected="an amount of memory such as 512mb or 2gb",
         is_valid=re.compile(r"(?i)\d+([kmg]b?)?\Z").match, help=
         "memory of the embedded Redis; beyond it requests get 503")
-    database_url: str = text("", "`postgresql://…`", help=
+    database_url: str = url("", "postgresql", "postgres", help=
         "a Postgres of your own; not set: an embedded one is started")
-    redis_url: str = text("", "`redis://…`", help=
+    redis_url: str = url("", "redis", "rediss", help=
         "a Redis of your own; not set: an embedded one is started")
 
     @property

@@ -16,15 +16,17 @@ from devstack.settings import Settings
 from devstack.supervision import Events, Supervisor, supervised
 from models.environment import declared
 from models.settings import Settings as EngineSettings
-from models.settings import SettingsError, load_settings
+from models.settings import load_settings
 
 START_SECONDS = 15  # an embedded server that still fails then will not recover by itself
 CALM_SECONDS = 30  # for the banner to be last on the screen; a large fleet takes longer to catch up
+URLS = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 REACH_SECONDS = 5  # for servers named by DATABASE_URL and REDIS_URL
 
 
 def run(settings: Settings) -> None:
     """Starts everything and returns only by an exception: SystemExit for a requested stop, or StackError."""
+    engine = check_engine_settings(settings)
     private.make_home(settings.home)
     with lock.held(settings.home) as held:
         if not server.free_port(settings.host, settings.port):
@@ -35,13 +37,12 @@ def run(settings: Settings) -> None:
         urls = {s.name: s.url for s in embedded}
         database_url = urls.get("postgres", settings.database_url)
         redis_url = urls.get("redis", settings.redis_url)
-        for name, url in (("DATABASE_URL", settings.database_url), ("REDIS_URL", settings.redis_url)):
-            if url and url not in urls.values():
-                server.wait_until_answering(name, url, failed=lambda: False, seconds=REACH_SECONDS)
+        for name, url in (("postgres", engine.database_url), ("redis", engine.redis_url)):
+            if name not in urls:
+                server.wait_until_answering(URLS[name], url, failed=lambda: False, seconds=REACH_SECONDS)
 
         key = access.read_or_create_key(settings.home) if settings.auth == "required" else None
         environment = programs.environment(settings, database_url, redis_url, embedded)
-        check_engine_settings(environment)
         publish(settings, environment, key)
         applications = programs.applications(settings)
         everything = [*programs.servers(embedded), *applications]
@@ -60,13 +61,11 @@ def run(settings: Settings) -> None:
                 output.say("stopping")
 
 
-def check_engine_settings(environment: dict[str, str]) -> None:
-    """Raises StackError if the engine would refuse its settings."""
-    os.environ.update(environment)  # the environment of every program
-    try:
-        load_settings()
-    except SettingsError as error:
-        raise StackError("; ".join(str(error).splitlines())) from None
+def check_engine_settings(settings: Settings) -> EngineSettings:
+    """The engine's settings, which it would read itself. Raises SettingsError before anything is started."""
+    # The embedded servers have no URL yet.
+    urls = settings.database_url or "postgresql://", settings.redis_url or "redis://"
+    return load_settings(programs.environment(settings, *urls))
 
 
 def embedded_servers(settings: Settings) -> list[server.Server]:
@@ -166,7 +165,11 @@ def parts_not_ready(url: str) -> list[str]:
 
 def publish(settings: Settings, environment: dict[str, str], key: str | None) -> None:
     """Writes the addresses for shells (`env`), and the engine's settings for the commands (`settings`)."""
-    engine = declared(EngineSettings)
+    engine = [
+        variable
+        for name, setting in declared(EngineSettings).items()
+        for variable in ([name, f"{name}_FILE"] if setting.has_secret else [name])
+    ]
     # Without AUTH and the like: a shell would pass them to the next start, which may listen on another address.
     addresses = {name: environment[name] for name in ("DATABASE_URL", "REDIS_URL", "ENERGY_HOME")}
     _write(settings.home / "env", addresses | {"ENERGY_API_URL": settings.url, "ENERGY_API_KEY": key or ""})

@@ -3,7 +3,9 @@
 A process with a missing or wrong setting does not start. docs/settings.md is made from these declarations: `make docs`.
 """
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
@@ -192,10 +194,10 @@ class Settings:
 # fmt: on
 
 
-def load_settings() -> Settings:
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process's environment. Raises SettingsError, which names every wrong variable."""
     try:
-        settings = read_settings(Settings)
+        settings = read_settings(Settings, environment)
     except SettingsError as error:
         if "DATABASE_URL: is not set" in str(error) and "REDIS_URL: is not set" in str(error):
             raise SettingsError(

@@ -28,7 +28,7 @@ class Partition:
     table: str
     name: str
     bytes: int  # on disk, with indexes
-    rows: int  # the planner's estimate
+    rows: int | None  # the planner's estimate; None before the first analyze
 
     @property
     def day(self) -> date | None:
@@ -86,7 +86,7 @@ def list_partitions(connection: psycopg.Connection) -> list[Partition]:
         for kind in KINDS.values()
         for partition in cursor.execute(
             """select %(history)s::text as table, c.relname as name, pg_total_relation_size(c.oid) as bytes,
-                      greatest(c.reltuples, 0)::int8 as rows
+                      nullif(c.reltuples, -1)::int8 as rows
                from pg_inherits i join pg_class c on c.oid = i.inhrelid
                where i.inhparent = %(history)s::regclass order by c.relname like '%%older' desc, c.relname""",
             {"history": kind.history},

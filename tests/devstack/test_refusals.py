@@ -2,6 +2,7 @@
 
 import dataclasses
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from devstack import StackError, lock, redis_server, server, settings, stack
 from models.environment import SettingsError
+from tests import ROOT
 from tests.devstack.stack import refusal
 
 
@@ -35,6 +37,24 @@ def test_a_wrong_setting_ends_the_start_with_status_2(home: Path):
     assert refusal(home, PORT="abc") == (2, 'devstack: PORT: "abc" is not a whole number from 1 to 65,535.\n')
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL: the value is not a URL that starts with postgresql:// or"),
+        ({"REDIS_URL": "127.0.0.1:6379"}, "REDIS_URL: the value is not a URL that starts with redis:// or rediss://."),
+        ({"STREAM_SHARDS": "0"}, 'STREAM_SHARDS: "0" is not a whole number from 1 to 64.'),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_named_before_anything_is_started(home: Path, variables: dict, message: str):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status, error = refusal(home, PORT=str(taken.getsockname()[1]), **variables)
+    assert status == 2
+    assert error.startswith(f"devstack: {message}")
+    assert error.count("\n") == 1
+    assert not (home / "postgres").exists()
+
+
 def test_a_port_in_use_ends_the_start(home: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -56,7 +76,6 @@ def test_a_second_stack_in_the_folder_does_not_start(home: Path):
     [
         ("DATABASE_URL", "postgresql://127.0.0.1:1/energy", "DATABASE_URL does not answer"),
         ("REDIS_URL", "redis://127.0.0.1:1/0", "REDIS_URL does not answer"),
-        ("REDIS_URL", "127.0.0.1:6379", "is not the URL of a server"),
     ],
 )
 def test_an_unreachable_server_ends_the_start(
@@ -105,3 +124,20 @@ def test_an_open_stack_needs_allow_insecure(home: Path, insecure: str | None):
     assert status == 2
     assert "ALLOW_INSECURE=1" in message
     assert message.count("\n") == 1
+
+
+def test_make_does_not_ignore_another_python(tmp_path: Path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    (tmp_path / "bin/pip").touch()
+
+    def make(wanted: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["make", "python", f"VENV={tmp_path}", f"PYTHON={wanted}"], cwd=ROOT, capture_output=True, text=True
+        )
+        return done.returncode, done.stderr
+
+    assert make("") == make(sys.executable) == (0, "")
+    status, error = make("python9")
+    assert status != 0
+    assert "not python9; first: make clean" in error

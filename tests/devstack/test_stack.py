@@ -106,6 +106,9 @@ def test_the_printed_addresses_answer(home: Path):
         printed = re.findall(r"\| (?:ready|docs) +http://[^/]+(/\S*)", stack.printed())
         assert printed == ["/", "/docs"]
         assert [stack.status(path) for path in printed] == [200, 200]
+        control = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(home / "supervisord.conf"), "status"]
+        shown = subprocess.run(control, capture_output=True, text=True, check=False).stdout
+        assert re.findall(r"^(\w+) +RUNNING", shown, re.MULTILINE) == ["beat", "postgres", "redis", "web", "worker"]
 
 
 def test_the_first_screen_ends_with_the_addresses(home: Path):

@@ -60,6 +60,29 @@ def test_the_command_names_the_wrong_option(runner, tmp_path, options, message):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("x.xlsx", [], "name it .csv or .parquet"),
+        ("x.parquet", ["--format", "csv"], "name it .csv."),
+        ("x.csv", ["--format", "parquet"], "name it .parquet."),
+    ],
+)
+def test_the_name_of_the_file_fits_its_format(runner, tmp_path, name, options, message):
+    done = runner.invoke(args=["export", "readings", "--kind", "meter", *options, "-o", str(tmp_path / name)])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+    assert not os.listdir(tmp_path)
+
+
+def test_a_date_is_a_time(runner, send, tmp_path):
+    send(meter("M1"))
+    options = ["--kind", "meter", "--from", f"{datetime.now(UTC) - timedelta(days=2):%Y-%m-%d}"]
+    file = tmp_path / "out.csv"
+    assert runner.invoke(args=["export", "readings", *options, "-o", str(file)]).exit_code == 0
+    assert [row["meterId"] for row in csv_rows(file.read_text())] == ["M1"]
+
+
 def test_the_estimated_number_of_readings_is_close(database, many):
     database.execute("analyze vehicle_readings_history")
     assert estimate_rows(database, Selection(VEHICLE, *many)) == pytest.approx(MANY, rel=0.2)

@@ -90,7 +90,7 @@ def _number(name: str, text: str) -> Any:
 
 
 @devices.command()
-@click.argument("file", required=False, type=click.Path(dir_okay=False, writable=True, path_type=Path))
+@click.argument("file", required=False, type=click.Path(dir_okay=False, writable=True, path_type=Path, allow_dash=True))
 @_KIND
 def export(file: Path | None, kind: str | None) -> None:
     """Write the settings of all devices that have any as CSV, to a file or to standard output.
@@ -99,7 +99,8 @@ def export(file: Path | None, kind: str | None) -> None:
     Example:
       energy devices export fleet.csv
     """
-    with file.open("w", encoding="utf-8", newline="") if file else nullcontext(sys.stdout) as output:
+    named = None if file == Path("-") else file
+    with named.open("w", encoding="utf-8", newline="") if named else nullcontext(sys.stdout) as output:
         csv.writer(output, lineterminator="\n").writerows([COLUMNS, *_rows(kind)])
 
 
@@ -112,9 +113,13 @@ def list_(kind: str | None) -> None:
     Example:
       energy devices list --kind meter
     """
+    rows = _rows(kind)
+    if not rows:
+        click.echo("No device has settings; all have the defaults. GET /v1/meters and /v1/vehicles list all devices.")
+        return
     print_table(
         ("kind", "device", "register", "heartbeat, s", "name", "site", "rated power, kW"),
-        _rows(kind),
+        rows,
         numbers=("heartbeat, s", "rated power, kW"),
     )
 

@@ -32,7 +32,9 @@ def export() -> None:
 @click.option("--from", "start", type=Moment(), help="Readings at or after this time. Default: 24 hours before --to.")
 @click.option("--to", "end", type=Moment(), help="Readings before this time. Default: now.")
 @click.option("--device", "devices", type=DeviceId(), multiple=True, help="Only this device; may be repeated.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the extension of FILE, else csv.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="Default: by the extension of FILE; csv without one."
+)
 @click.option(
     "-o", "--output", "file", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
     help="Written as FILE.part, and renamed when it is complete.",
@@ -55,7 +57,7 @@ def readings(
         raise click.UsageError(f"--to: {' '.join(error.messages)}") from None
     if start >= end:
         raise click.UsageError("--from must be before --to.")
-    form = form or (FORMATS[1] if file.suffix == ".parquet" else FORMATS[0])
+    form = _format(form, file)
     selection = Selection(KINDS[kind], start, end, devices)
     part = file.with_name(f"{file.name}.part")
     try:
@@ -70,6 +72,22 @@ def readings(
     finally:
         part.unlink(missing_ok=True)
     click.echo(f"{file}: {rows:,} readings, {file.stat().st_size / MIB:,.1f} MiB.")
+
+
+def _format(chosen: str | None, file: Path) -> str:
+    """Raises UsageError if the name of the file promises another format."""
+    extension = file.suffix.lower().removeprefix(".")
+    if extension in FORMATS and chosen in (None, extension):
+        return extension
+    if chosen and extension not in FORMATS:
+        return chosen
+    if extension:
+        raise click.UsageError(
+            f"-o: {file.name} is no {chosen} file; name it .{chosen}."
+            if chosen
+            else f"-o: {file.name} would be neither CSV nor Parquet; name it .csv or .parquet, or give --format."
+        )
+    return FORMATS[0]
 
 
 def _write(selection: Selection, form: str, part: Path) -> int:

@@ -26,7 +26,10 @@ def list_() -> None:
         found = days.list_partitions(connection)
     print_table(
         ("table", "day (UTC)", "rows (estimate)", "size, MiB"),
-        ((p.table, p.day or "older", f"{p.rows:,}", f"{p.bytes / MIB:,.2f}") for p in found),
+        (
+            (p.table, p.day or "older", None if p.rows is None else f"{p.rows:,}", f"{p.bytes / MIB:,.2f}")
+            for p in found
+        ),
         numbers=("rows (estimate)", "size, MiB"),
     )
 

@@ -56,3 +56,15 @@ def test_wrong_lines_are_named_and_nothing_is_imported(runner, tmp_path, client)
     assert "4 of 5 lines are wrong; nothing was imported." in result.output
     assert runner.invoke(args=["devices", "export"]).output.count("\n") == 1
     assert "deviceId missing; unknown: 'id'" in imported(runner, tmp_path, "kind,id\n").output
+
+
+def test_a_dash_is_standard_output(runner, tmp_path, monkeypatch):
+    imported(runner, tmp_path, CSV)
+    monkeypatch.chdir(tmp_path)
+    assert runner.invoke(args=["devices", "export", "-"]).output == CSV
+    assert not (tmp_path / "-").exists()
+
+
+def test_a_list_without_settings_says_so(runner):
+    listed = runner.invoke(args=["devices", "list"])
+    assert (listed.exit_code, listed.output[:22]) == (0, "No device has settings")
