@@ -13,7 +13,7 @@ from tests.processes import ask_raw
 LIMIT = 8 * 1024 * 1024
 
 
-CHUNKED = "POST /v1/telemetry HTTP/1.1\nHost: x\nContent-Type: application/json\nTransfer-Encoding: chunked"
+CHUNKED = "POST /v1/telemetry HTTP/1.1\nHost: localhost\nContent-Type: application/json\nTransfer-Encoding: chunked"
 
 
 def chunk(data: bytes) -> bytes:
@@ -50,7 +50,7 @@ def test_chunked_ndjson_above_the_bound_is_refused_even_if_a_cut_leaves_whole_li
 
 
 def test_a_body_announced_too_large_is_refused(port, nothing_left):
-    head = "POST /v1/telemetry HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 9437184"
+    head = "POST /v1/telemetry HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 9437184"
     status, answer = ask_raw(port, head, *[b" " * 1_048_576] * 9)
     assert (status, answer["statusCode"]) == (413, 413)
 
@@ -58,7 +58,7 @@ def test_a_body_announced_too_large_is_refused(port, nothing_left):
 def test_a_gzip_bomb_is_refused(port, nothing_left):
     bomb = gzip.compress(b"[" + b" " * 500_000_000)
     head = (
-        "POST /v1/telemetry HTTP/1.1\nHost: x\nContent-Type: application/json\n"
+        "POST /v1/telemetry HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
         f"Content-Encoding: gzip\nContent-Length: {len(bomb)}"
     )
     assert ask_raw(port, head, bomb)[0] == 413
@@ -70,7 +70,7 @@ def test_a_gzip_bomb_is_refused(port, nothing_left):
 @pytest.mark.parametrize("query", ["", "?atomic=true"])
 def test_a_truncated_body_adds_nothing(port, nothing_left, query):
     line = json.dumps(meter()).encode() + b"\n"
-    head = f"POST /v1/telemetry{query} HTTP/1.1\nHost: x\nContent-Type: application/x-ndjson\n"
+    head = f"POST /v1/telemetry{query} HTTP/1.1\nHost: localhost\nContent-Type: application/x-ndjson\n"
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(f"{head}Content-Length: {10 * len(line)}\n\n".replace("\n", "\r\n").encode() + 4 * line)
         connection.shutdown(socket.SHUT_WR)
@@ -85,7 +85,7 @@ def test_chunked_ndjson_needs_a_length_if_it_is_accepted_as_a_whole(port, nothin
 
 def test_an_empty_body_is_refused(port, nothing_left):
     assert ask_raw(port, CHUNKED, b"0\r\n\r\n")[0] == 400
-    head = "POST /v1/telemetry HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 0"
+    head = "POST /v1/telemetry HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 0"
     assert ask_raw(port, head)[0] == 400
 
 
@@ -97,6 +97,6 @@ def test_odd_paths_get_the_error_shape(port):
         "/v1/telemetry/receipts/%f0",
         "/v1/vehicles?cursor=%ff",
     ):
-        status, answer = ask_raw(port, f"GET {path} HTTP/1.1\nHost: x")
+        status, answer = ask_raw(port, f"GET {path} HTTP/1.1\nHost: localhost")
         assert status in (404, 422), path
         assert answer["statusCode"] == status
