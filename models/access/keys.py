@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -54,6 +54,7 @@ class Key:
     max_devices: int | None  # None: the bound of the settings
     expires_at: datetime | None
     owner: str  # id of the first key of a chain of rotations; the chain shares allowances and Idempotency-Keys
+    seal_secret: bytes  # of that first key, up to 64 bytes
 
     def allows(self, scopes: tuple[str, ...]) -> bool:
         """Whether it has one of the scopes; admin includes all."""
@@ -122,6 +123,11 @@ def find_key(keys: dict[str, Key], text: str, now: datetime) -> Key | None:
     if key is None or not is_right or (key.expires_at and key.expires_at <= now):
         return None
     return key
+
+
+def seal(key: Key, text: str) -> str:
+    """16 hexadecimal digits that show that the text was given to this key, or to one that it replaced."""
+    return blake2b(text.encode(), digest_size=8, key=key.seal_secret).hexdigest()
 
 
 _NO_KEYS_HASH = sha256(secrets.token_bytes()).hexdigest()
@@ -221,15 +227,19 @@ def keys_version(connection: psycopg.Connection) -> tuple[int, int | None]:
 
 def load_keys(connection: psycopg.Connection) -> dict[str, Key]:
     """Every key that is not revoked, by id. An unreadable one is logged and left out: no other key depends on it."""
-    readable: list[StoredKey] = []
+    readable: dict[str, StoredKey] = {}
     for stored in list_keys(connection):
         if isinstance(stored, StoredKey):
-            readable.append(stored)
+            readable[stored.id] = stored
         elif not stored.is_revoked:
             log.error("key_unreadable", key_id=stored.id, reason=stored.reason)
     # By the rows' own links: the times of creation are in no order if the clock was set back.
-    former = {stored.replaced_by: stored.id for stored in readable if stored.replaced_by}
-    return {stored.id: _key(stored, _first(stored.id, former)) for stored in readable if not stored.revoked_at}
+    former = {stored.replaced_by: stored.id for stored in readable.values() if stored.replaced_by}
+    return {
+        key_id: _key(stored, readable[_first(key_id, former)])
+        for key_id, stored in readable.items()
+        if not stored.revoked_at
+    }
 
 
 def _first(key_id: str, former: dict[str, str]) -> str:
@@ -239,7 +249,7 @@ def _first(key_id: str, former: dict[str, str]) -> str:
     return key_id
 
 
-def _key(stored: StoredKey, owner: str) -> Key:
+def _key(stored: StoredKey, owner: StoredKey) -> Key:
     rate, ids, prefix = stored.readings_per_second, stored.device_ids, stored.device_prefix
     burst = stored.readings_burst or max(1, round((rate or 0) * DEFAULT_BURST_SECONDS))
     return Key(
@@ -251,5 +261,6 @@ def _key(stored: StoredKey, owner: str) -> Key:
         requests_per_second=stored.requests_per_second,
         max_devices=stored.max_devices,
         expires_at=stored.expires_at,
-        owner=owner,
+        owner=owner.id,
+        seal_secret=owner.secret_hash.encode(),
     )

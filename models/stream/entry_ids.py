@@ -2,14 +2,15 @@
 
 An id is the received time of its entry in microseconds, as Redis writes ids: `1795218259495-42` is millisecond
 1795218259495, microsecond 42. The append script gives each entry a later time than all entries before it, in whichever
-shard (models/stream/admission.py). A receipt, `<shard>-<ms>-<sequence>`, names the entry of one request.
+shard (models/stream/admission.py). A receipt, `<shard>-<ms>-<sequence>`, names the entry of one request; one that was
+given to an API key ends with `-` and a seal (models/access/keys.py).
 """
 
 import re
 from typing import NamedTuple
 
 _NUMBER = r"(0|[1-9]\d{0,15})"
-_RECEIPT = re.compile(f"{_NUMBER}-{_NUMBER}-{_NUMBER}", re.ASCII)
+_RECEIPT = re.compile(f"{_NUMBER}-{_NUMBER}-{_NUMBER}(?:-[0-9a-f]{{16}})?", re.ASCII)
 _MAX_SHARD, _MS_BITS, _SEQUENCE_BITS = 99, 42, 20
 
 

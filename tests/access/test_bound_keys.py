@@ -1,10 +1,15 @@
 """What a key that is bound to devices may post, read and map."""
 
 import json
+from collections import defaultdict
+from datetime import timedelta
 
 import pytest
 
-from tests.factories import bearer, meter, post_with_key, vehicle
+from models.access.keys import rotate_key, split_key
+from models.analytics.sessions import start_session
+from tests.factories import ago, bearer, meter, post_with_key, vehicle
+from tests.webapp.documents import operations
 from webapp.http.operations import declared
 
 TELEMETRY = "/v1/telemetry"
@@ -123,6 +128,56 @@ def test_every_operation_on_a_device_refuses_other_devices(app, client, fleet, n
             assert answer.status_code == 403 or is_empty_list, f"{method} {path}: {answer.status_code}"
             refused.append(f"{method} {path}")
     assert len(refused) > 10
+
+
+def test_ids_of_others_are_answered_as_those_that_do_not_exist(client, fleet, new_key, database, drain_all):
+    """Of each operation with ids in its path; otherwise their number, and which devices exist, could be found out."""
+    (alert_id,) = database.execute(
+        """insert into alerts (device_kind, device_id, kind, value, bound, detail)
+           values ('meter', 'B-1', 'silent', 4000, 3600, '{"lastSeen": "2026-02-10T10:30:00.000000Z"}') returning id"""
+    ).fetchone()
+    session, _ = start_session(database, "B-1", "B-2", ago(minutes=5))
+    posted = post_with_key(client, new_key("ingest", device_prefix="B-"), meter("B-1")).json["receipt"]
+    drain_all()
+    others = {"vehicleId": "B-1", "meterId": "B-1", "alertId": alert_id, "sessionId": session.id, "receipt": posted}
+    nobodys = others | {"vehicleId": "B-9", "meterId": "B-9", "alertId": alert_id + 1, "sessionId": session.id + 1}
+    nobodys |= {"receipt": posted[:-1] + ("0" if posted[-1] != "0" else "1")}
+    headers = bearer(new_key("read", "ingest", "admin", device_prefix="A-"))
+    compared = 0
+    for path, method, _ in operations(client.get("/openapi.json").json):
+        if "{" not in path or "{sessionId}" in path:
+            continue
+        # An id of another kind, such as a site, is that of an operation for all devices.
+        urls = [path.format_map(defaultdict(lambda: 1, values)) for values in (others, nobodys)]
+        answers = [client.open(url, method=method, json={}, headers=headers) for url in urls]
+        first, second = (
+            {name: each.json.get(name) for name in ("statusCode", "message", "errors")} for each in answers
+        )
+        assert first == second, f"{method} {path}"
+        assert first["statusCode"] in (403, 404), f"{method} {path}"
+        compared += 1
+    assert compared > 10
+
+
+def test_a_receipt_is_open_to_its_key_and_to_readers_of_all(client, new_key, database, drain_all, refresh):
+    mine = new_key("ingest", device_prefix="A-")
+    receipt = post_with_key(client, mine, meter("A-1")).json["receipt"]
+    drain_all()
+    successor = rotate_key(database, split_key(mine)[0], overlap=timedelta(hours=1))
+    refresh()
+    for text, status in (
+        (mine, 200),
+        (successor, 200),
+        (new_key("read"), 200),
+        (new_key("admin"), 200),
+        (new_key("ingest"), 404),
+        (new_key("read", "ingest", device_prefix="A-"), 404),
+    ):
+        answer = client.get(f"/v1/telemetry/receipts/{receipt}", headers=bearer(text))
+        assert answer.status_code == status
+        unsealed = receipt.rpartition("-")[0]
+        answer = client.get(f"/v1/telemetry/receipts/{unsealed}", headers=bearer(text))
+        assert answer.status_code == (404 if text in (mine, successor) else status)
 
 
 def _device_parameters(app, endpoint: str) -> set[str]:

@@ -74,9 +74,9 @@ def test_a_bound_key_sees_and_acknowledges_its_devices_only(client, open_alerts,
     assert [item["deviceId"] for item in request(reader).json["items"]] == ["V1", "M1"]
     assert request(reader, deviceId="V2").status_code == 403
     assert request(reader, f"/{open_alerts['V1']}").status_code == 200
-    assert request(reader, f"/{open_alerts['V2']}").status_code == 403
+    assert request(reader, f"/{open_alerts['V2']}").status_code == 404
     assert request(reader, f"/{open_alerts['V1']}/acknowledge", "post").status_code == 403
-    assert request(admin, f"/{open_alerts['V2']}/acknowledge", "post").status_code == 403
+    assert request(admin, f"/{open_alerts['V2']}/acknowledge", "post").status_code == 404
     assert request(admin, f"/{open_alerts['V1']}/acknowledge", "post").status_code == 200
     assert request(new_key("read"), state="open").json["items"][0]["deviceId"] == "V2"
 

@@ -15,7 +15,7 @@ from models.stream.telemetry import TelemetryStream
 from tests.factories import ago
 from webapp.ingest.acceptance import Idempotency, accept
 
-SENDER = Key("k1", "", frozenset({"ingest"}), None, None, None, None, None, "owner")
+SENDER = Key("k1", "", frozenset({"ingest"}), None, None, None, None, None, "owner", b"secret")
 
 
 @pytest.fixture(autouse=True)

@@ -143,7 +143,7 @@ def counters() -> dict:
 def anonymous(text: str) -> str:
     """Without ids and times of this request."""
     text = re.sub(r"\b[0-9a-f]{32}\b", "<id>", text)
-    text = re.sub(r"\b\d+-\d{13}-\d+\b", "<receipt>", text)
+    text = re.sub(r"\b\d+-\d{13}-\d+(-[0-9a-f]{16})?\b", "<receipt>", text)
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", text)
 
 

@@ -6,14 +6,14 @@ The doors read requests and word answers. Nothing here depends on HTTP or on Fla
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from models.access.keys import Key
+from models.access.keys import Key, seal
 from models.access.limits import Allowance, Charge, Limit
 from models.readings import Entry, encode_entry
 from models.resources import Resources
 from models.settings import DIRECT_SHARD
 from models.storage.direct import store_direct
 from models.stream.admission import Conditions, StreamUnreachable
-from models.stream.entry_ids import receipt
+from models.stream.entry_ids import EntryId, receipt
 from webapp.ingest.counters import count_accepted
 from workers.doorbell import ring
 
@@ -67,19 +67,24 @@ def accept(
             raise
         entry_id = store_direct(resources, payload, readings=meters + vehicles)
         count_accepted(meters, vehicles)
-        return Accepted(receipt(DIRECT_SHARD, entry_id))
+        return Accepted(_receipt(DIRECT_SHARD, entry_id, sender))
     if appended.was_empty:
         ring(appended.shard)
     is_repeat = idempotency is not None and appended.replayed
     if not is_repeat:
         count_accepted(meters, vehicles)
     first_answer = appended.answer if is_repeat else None
-    return Accepted(receipt(appended.shard, appended.entry_id), appended.allowance, first_answer)
+    return Accepted(_receipt(appended.shard, appended.entry_id, sender), appended.allowance, first_answer)
 
 
 def cost_of_rejected(limit: Limit, readings: int) -> int:
     """At most a full allowance, so that a device with a fault is not refused for hours."""
     return min(readings, limit.burst)
+
+
+def _receipt(shard: int, entry_id: EntryId, sender: Key | None) -> str:
+    text = receipt(shard, entry_id)
+    return f"{text}-{seal(sender, text)}" if sender else text
 
 
 def _conditions(

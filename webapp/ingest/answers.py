@@ -11,7 +11,7 @@ from webapp.http.fields import MAX_CHARACTERS, MAX_NAMES
 Receipt = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]{1,2}-[0-9]{1,16}-[0-9]{1,16}\Z",
+        pattern=r"^[0-9]{1,2}-[0-9]{1,16}-[0-9]{1,16}(-[0-9a-f]{16}){0,1}\Z",
         description="names the readings of one request; opaque",
         examples=["1-1795218259495-0"],
     ),

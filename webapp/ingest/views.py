@@ -4,6 +4,7 @@ An accepted reading reaches history, or the dead letters with a reason. If the p
 readings were accepted once or not at all; a repeat with the same Idempotency-Key is answered either way.
 """
 
+import hmac
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
@@ -13,7 +14,7 @@ import msgspec
 from flask import Blueprint, Response, g, request
 from msgspec import UNSET, UnsetType
 
-from models.access.keys import INGEST, READ
+from models.access.keys import INGEST, READ, Key, seal
 from models.readings import METER, VEHICLE, Kind
 from models.storage.receipts import get_entry_state
 from models.stream.entry_ids import parse_receipt
@@ -96,14 +97,27 @@ for path in PATHS:
 @bp.get("/v1/telemetry/receipts/<receipt>")
 @operation("Ingest", "Show the state of a request's readings", scopes=(INGEST, READ), errors=(404,))
 def get_receipt(receipt: Receipt) -> ReceiptState:
-    """A receipt is known for {receipt_retention_days} days after its readings were stored; then the answer is 404."""
-    if (entry := parse_receipt(receipt)) is None:
+    """A receipt is known for {receipt_retention_days} days after its readings were stored; then the answer is 404.
+
+    So it is for a receipt that was given to another key, unless the key has the scope `read` for all devices.
+    """
+    entry = parse_receipt(receipt)
+    if entry is None or not _may_read(receipt):
         raise not_found("Receipt")
     with database() as connection:
         found = get_entry_state(connection, current_resources().stream, *entry)
     if found is None:
         raise not_found("Receipt")
     return ReceiptState(receipt=receipt, state=found.state, dead_letters=found.dead_letters)
+
+
+def _may_read(receipt: str) -> bool:
+    """Whether the request's key was given the receipt, or may read those of all."""
+    key: Key | None = g.key
+    if key is None or (key.binding is None and key.allows((READ,))):
+        return True
+    text, _, sent_seal = receipt.rpartition("-")
+    return hmac.compare_digest(sent_seal, seal(key, text))
 
 
 # ── The request ──────────────────────────────────────────────────────────────────────────────────────────────
