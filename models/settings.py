@@ -69,6 +69,11 @@ class Settings:
         "most that one request may hold, else 413")
     max_body_bytes: int = number(8 * 1024 * 1024, 1024, unit="bytes", help=
         "largest body, after decompression, else 413")
+    body_concurrency: int = number(48, 1, unit="bodies", help=
+        "that a web process receives at a time, else 503: below its threads (`--blocking-threads`), so that senders of "
+        "slow bodies leave some to other requests")
+    body_concurrency_per_key: int = number(24, 1, unit="bodies", help=
+        "of one key, or of one address with `AUTH=off`, that a web process receives at a time, else 429")
     max_clock_skew_seconds: int = number(600, 0, _DAY_SECONDS, unit="seconds", help=
         "how far a reading's timestamp may be ahead of the server's clock")
     idempotency_ttl_seconds: int = number(_DAY_SECONDS, 60, unit="seconds", help=
@@ -141,6 +146,10 @@ class Settings:
 
     export_concurrency: int = number(2, 1, 64, section="Exports", help=
         "exports that a web process runs at a time, each with a connection of its own; beyond it 503")
+    exports_per_key: int = number(1, 1, 64, help=
+        "exports of one key, or of one address with `AUTH=off`, that a web process runs at a time; beyond it 429")
+    export_stall_seconds: int = number(60, 1, 3_600, unit="seconds", help=
+        "a client that reads nothing of its export for this long has it ended")
     export_seconds: int = number(3_600, 60, _DAY_SECONDS, unit="seconds", help=
         "longest duration of an export, including the time in which a slow client reads it")
 

@@ -21,7 +21,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from models.observability.logs import configure_logs
     from models.resources import connect_web
     from webapp import openapi
-    from webapp.http import auth, errors, foreign_pages, headers, limits, metrics, request_log
+    from webapp.http import auth, errors, foreign_pages, headers, limits, metrics, receiving, request_log
     from webapp.http.resources import new_breaker
     from webapp.ingest import fast_door
     from webapp.routes import register_routes
@@ -32,7 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["resources"] = connect_web(settings)
     app.extensions["breaker"] = new_breaker()
     # In this order.
-    for each_request in (metrics, request_log, foreign_pages, fast_door, headers, errors, auth, limits):
+    for each_request in (metrics, request_log, foreign_pages, fast_door, headers, errors, auth, limits, receiving):
         each_request.init_app(app)
     register_routes(app)
     openapi.init_app(app)

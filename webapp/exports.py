@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,7 @@ from flask.sansio.blueprints import BlueprintSetupState
 from marshmallow import ValidationError, fields, validate
 
 from models.access.keys import READ
-from models.exports.csv_copy import PATIENCE_SECONDS, Selection, copy_csv, export_connection
+from models.exports.csv_copy import PATIENCE_SECONDS, Selection, copy_csv, export_connection, terminate_export
 from models.exports.parquet import to_parquet
 from models.readings import DEVICE_ID_RULE, KINDS
 from models.settings import Settings
@@ -22,6 +22,7 @@ from webapp.http.auth import binding, require_devices
 from webapp.http.errors import ApiError
 from webapp.http.fields import ClosedWindowSchema, device_id
 from webapp.http.operations import Answer, operation
+from webapp.http.places import current_sender
 from webapp.http.resources import current_resources
 
 bp = Blueprint("exports", __name__)
@@ -72,30 +73,44 @@ class ExportSchema(ClosedWindowSchema):
 
 
 class Slots:
-    """The exports that run in this process. Each slot expires, even if a client stops reading without closing."""
+    """The exports that run in this process, and who reads them.
+
+    A slot is free once its query has ended, also if that was because its client reads nothing. Such a client keeps a
+    thread of the server, and counts for its sender, until it closes the connection.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ends: dict[object, float] = {}
+        self._running: dict[object, float] = {}  # until when
+        self._senders: dict[object, str] = {}
 
-    def acquire(self, settings: Settings) -> object:
-        """A slot, to be released. Raises ApiError 503 if all are in use."""
+    def acquire(self, settings: Settings, sender: str) -> object:
+        """A slot, to be released. Raises ApiError: 429 if the sender has its share already, 503 if all are in use."""
         now = time.monotonic()
         with self._lock:
-            self._ends = {slot: end for slot, end in self._ends.items() if end > now}
-            if len(self._ends) >= settings.export_concurrency:
+            own = list(self._senders.values()).count(sender)
+            if own >= settings.exports_per_key:
+                raise ApiError(429, f"This key has {own} running, and may have no more at a time; end it, or wait")
+            self._running = {slot: end for slot, end in self._running.items() if end > now}
+            if len(self._running) >= settings.export_concurrency:
                 raise ApiError(
                     503,
-                    f"{len(self._ends)} exports are running, and no more may run at a time; try again later",
+                    f"{len(self._running)} exports are running, and no more may run at a time; try again later",
                     reason="exports_busy",
                 )
             slot = object()
-            self._ends[slot] = now + settings.export_seconds + PATIENCE_SECONDS
+            self._running[slot] = now + settings.export_seconds + PATIENCE_SECONDS
+            self._senders[slot] = sender
         return slot
 
-    def release(self, slot: object) -> None:
+    def end_query(self, slot: object) -> None:
         with self._lock:
-            self._ends.pop(slot, None)
+            self._running.pop(slot, None)
+
+    def release(self, slot: object) -> None:
+        self.end_query(slot)
+        with self._lock:
+            self._senders.pop(slot, None)
 
 
 @bp.record_once
@@ -133,6 +148,9 @@ def export_readings(query: Mapping[str, Any]) -> Response:
     `receivedAt` counts. They are ordered by day (UTC) and, within a day, as they were stored; with `deviceId` they are
     ordered by device and time. A key that is bound to devices exports those. A device without readings adds nothing.
 
+    A key may have {exports_per_key} at a time, else 429. A reader that takes nothing for {export_stall_seconds} seconds
+    ends it.
+
     An export that fails midway keeps its status 200: CSV then ends with a line that begins with `# incomplete`, and
     Parquet has no footer, so that no reader accepts the file.
     """
@@ -152,6 +170,18 @@ def export_readings(query: Mapping[str, Any]) -> Response:
     return response
 
 
+@contextmanager
+def _deadline(seconds: float, end: Callable[[], None]) -> Iterator[None]:
+    """Calls `end` if this context lasts for longer."""
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _accepted() -> str:
     best = request.accept_mimetypes.best_match(list(MEDIA_TYPES.values()), default=MEDIA_TYPES[CSV])
     return next(form for form, media_type in MEDIA_TYPES.items() if media_type == best)
@@ -160,15 +190,23 @@ def _accepted() -> str:
 def _export(selection: Selection, form: str) -> Generator[bytes]:
     """The file in pieces. If it ends early, CSV has a last line with a note, and Parquet has no footer."""
     settings, slots = current_resources().settings, current_app.extensions["export_slots"]
-    slot, started, size = slots.acquire(settings), time.monotonic(), 0
-    ended = "client_gone"
+    slot = slots.acquire(settings, current_sender())
+    started, size, ended, is_stalled = time.monotonic(), 0, "client_gone", threading.Event()
     try:
         with (
             export_connection(settings) as connection,
             closing(copy_csv(connection, selection, header=form == CSV)) as csv,
         ):
+            pid = connection.info.backend_pid
+
+            def end_stalled() -> None:
+                is_stalled.set()
+                terminate_export(settings, pid)
+                slots.end_query(slot)
+
             for piece in csv if form == CSV else to_parquet(selection, csv):
-                yield piece
+                with _deadline(settings.export_stall_seconds, end_stalled):
+                    yield piece
                 size += len(piece)
         ended = "complete"
     except psycopg.OperationalError as error:
@@ -182,6 +220,7 @@ def _export(selection: Selection, form: str) -> Generator[bytes]:
     finally:
         slots.release(slot)
         log.info(
-            "export_ended", kind=selection.kind.name, format=form, how=ended, bytes=size,
+            "export_ended", kind=selection.kind.name, format=form, bytes=size,
+            how="stalled" if is_stalled.is_set() else ended,
             seconds=round(time.monotonic() - started, 3),
         )  # fmt: skip

@@ -61,7 +61,7 @@ def export_connection(settings: Settings) -> Iterator[psycopg.Connection]:
     with psycopg.connect(settings.database_url, **options) as connection:
         # While a backend waits for its client to read, neither statement_timeout nor a cancel ends it.
         pid = connection.info.backend_pid
-        watchdog = Timer(settings.export_seconds + PATIENCE_SECONDS, _terminate, [settings, pid])
+        watchdog = Timer(settings.export_seconds + PATIENCE_SECONDS, terminate_export, [settings, pid])
         watchdog.daemon = True
         watchdog.start()
         try:
@@ -116,7 +116,8 @@ def _query(selection: Selection) -> tuple[str, dict[str, Any]]:
     return text, constants | binding_values(selection.binding)
 
 
-def _terminate(settings: Settings, pid: int) -> None:
+def terminate_export(settings: Settings, pid: int) -> None:
+    """Ends the backend of an export, also while it waits for its client to read."""
     with suppress(psycopg.Error), psycopg.connect(settings.database_url, connect_timeout=CONNECT_SECONDS) as connection:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and application_name = %s",

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from models.exports.csv_copy import Selection, copy_csv, export_connection
 from models.readings import VEHICLE
 from tests.exports.files import EXPORT, MANY, csv_rows
-from tests.factories import stamp
+from tests.factories import bearer, stamp
 from tests.processes import free_port, running, wait_until_live
 
 WEB = ["granian", "--interface", "wsgi", "--factory", "--workers", "1", "--blocking-threads", "4", "--no-ws"]
@@ -39,7 +39,7 @@ def until(true, seconds: float = 20) -> None:
 
 
 def test_an_export_too_many_is_refused_for_now(client, many, with_settings, database):
-    with_settings(export_concurrency=1)
+    with_settings(export_concurrency=1, exports_per_key=2)
     window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1])}
     first = client.get(EXPORT, query_string=window, buffered=False)
     second = client.get(EXPORT, query_string=window)
@@ -95,3 +95,34 @@ def test_an_unavailable_database_is_answered_503(client, with_settings):
     assert answer.status_code == 503
     with_settings()
     assert client.get(EXPORT, query_string={"kind": "meter"}).status_code == 200
+
+
+def test_a_key_has_its_share_of_exports(client, many, new_key, with_settings, database):
+    with_settings(auth="required", export_concurrency=2)
+    one, other = new_key("read"), new_key("read")
+    window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1])}
+    with client.get(EXPORT, query_string=window, headers=bearer(one), buffered=False) as first:
+        assert first.status_code == 200
+        second = client.get(EXPORT, query_string=window, headers=bearer(one))
+        assert second.status_code == 429
+        assert "may have no more at a time" in second.json["message"]
+        assert second.headers["Retry-After"]
+        with client.get(EXPORT, query_string=window, headers=bearer(other), buffered=False) as third:
+            assert third.status_code == 200
+    assert len(csv_rows(client.get(EXPORT, query_string=window, headers=bearer(one)).text)) == MANY
+
+
+def test_a_reader_that_stalls_keeps_its_query_and_its_slot_for_a_moment_only(
+    client, many, new_key, with_settings, database
+):
+    with_settings(auth="required", export_concurrency=1, export_stall_seconds=1)
+    one, other = new_key("read"), new_key("read")
+    window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1])}
+    with client.get(EXPORT, query_string=window, headers=bearer(one), buffered=False) as stalled:
+        pieces = iter(stalled.response)
+        next(pieces)
+        assert client.get(EXPORT, query_string=window, headers=bearer(other)).status_code == 503
+        until(lambda: not exports_running(database))
+        assert len(csv_rows(client.get(EXPORT, query_string=window, headers=bearer(other)).text)) == MANY
+        assert client.get(EXPORT, query_string=window, headers=bearer(one)).status_code == 429, "its thread is held"
+        assert b"".join(pieces).splitlines()[-1].startswith(b"# incomplete: ")

@@ -34,6 +34,8 @@ def test_the_bounds_in_the_security_page_are_those_of_the_code(servers):
         "MAX_BODY_BYTES": settings.max_body_bytes,
         "MAX_BATCH_READINGS": settings.max_batch_readings,
         "STREAM_MAX_ENTRIES": settings.stream_max_entries,
+        "BODY_CONCURRENCY": settings.body_concurrency,
+        "BODY_CONCURRENCY_PER_KEY": settings.body_concurrency_per_key,
         "DB_TIMEOUT_SECONDS": settings.db_timeout_seconds,
         "--http1-buffer-size": flags[flags.index("--http1-buffer-size") + 1],
         "--http1-header-read-timeout": flags[flags.index("--http1-header-read-timeout") + 1],

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg
 import structlog
 from circuitbreaker import CircuitBreakerError
-from flask import Blueprint, Response, stream_with_context
+from flask import Blueprint, Response, current_app, stream_with_context
+from flask.sansio.blueprints import BlueprintSetupState
 from marshmallow import fields, validate
 from psycopg_pool import PoolTimeout
 
@@ -28,6 +30,7 @@ from webapp.http.csv_files import csv_header, csv_lines, csv_media, csv_response
 from webapp.http.fields import PageSchema, WindowSchema
 from webapp.http.operations import Answer, operation
 from webapp.http.paging import decode_cursor, page
+from webapp.http.places import Places, current_sender
 from webapp.http.resources import database
 
 bp = Blueprint("history", __name__)
@@ -36,6 +39,8 @@ DEFAULT_LIMIT = 100
 CSV_PAGE = 1000  # rows
 PATIENCE_SECONDS = 15
 PAUSE_SECONDS = 0.5
+# A slow reader of a stream holds a thread of the web process for as long as it likes.
+MOST_STREAMS, MOST_STREAMS_OF_SENDER = 8, 4
 _UNAVAILABLE = (psycopg.OperationalError, PoolTimeout, CircuitBreakerError)
 _READINGS: dict[str, type[StoredMeterReading] | type[StoredVehicleReading]] = {
     METER.name: StoredMeterReading,
@@ -43,6 +48,11 @@ _READINGS: dict[str, type[StoredMeterReading] | type[StoredVehicleReading]] = {
 }
 
 log = structlog.get_logger()
+
+
+@bp.record_once
+def _create_places(state: BlueprintSetupState) -> None:
+    state.app.extensions["csv_streams"] = Places("streams of CSV", MOST_STREAMS, MOST_STREAMS_OF_SENDER)
 
 
 class HistoryPageSchema(PageSchema, WindowSchema):
@@ -90,9 +100,12 @@ def _list_history(kind: Kind, device_id: str, query: Mapping[str, Any], shape: t
     with database() as connection:
         require_live(connection, kind, device_id)
         if wants_csv():
-            return csv_response(
-                f"{kind.name}-{device_id}.csv", stream_with_context(_stream(kind, device_id, window, query["limit"]))
-            )
+            places, sender = current_app.extensions["csv_streams"], current_sender()
+            ticket = places.enter(sender)
+            lines = _stream(kind, device_id, window, query["limit"])
+            response = csv_response(f"{kind.name}-{device_id}.csv", stream_with_context(lines))
+            response.call_on_close(partial(places.leave, sender, ticket))
+            return response
         limit = query["limit"] or DEFAULT_LIMIT
         rows = list_history(connection, kind, device_id, limit=limit + 1, **window)
     rows, following = page(rows, limit, lambda row: (row.recorded_at, row.received_at))

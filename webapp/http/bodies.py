@@ -2,11 +2,12 @@
 
 import json
 import zlib
-from typing import IO, Any
+from typing import Any
 
 from flask import Request
 
 from webapp.http.errors import ApiError
+from webapp.http.receiving import LARGE_BYTES, hold_large, read_piece
 
 JSON_TYPES = ("application/json", "")  # the first device clients send no Content-Type
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson")
@@ -33,13 +34,19 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         raise ApiError(415, f"Content-Encoding {encoding!r} is not supported; send gzip or none")
-    if (request.content_length or 0) > max_bytes:
+    length = request.content_length
+    if (length or 0) > max_bytes:
         raise _too_large(max_bytes)
+    if (length or 0) > LARGE_BYTES:
+        hold_large()
     # Read from the server itself: Werkzeug cuts a chunked body at the bound, as if it were complete.
-    raw = _read_to_end(request.environ["wsgi.input"], request.content_length, max_bytes)
-    if request.content_length is not None and len(raw) < request.content_length:
-        raise ApiError(400, f"The body ends after {len(raw)} of {request.content_length} bytes")
-    return _inflate(raw, max_bytes) if "gzip" in encoding else raw
+    raw = _read_chunks(max_bytes) if length is None else read_piece(length)
+    if length is not None and len(raw) < length:
+        raise ApiError(400, f"The body ends after {len(raw)} of {length} bytes")
+    if "gzip" not in encoding:
+        return raw
+    hold_large()
+    return _inflate(raw, max_bytes)
 
 
 def read_json(request: Request, max_bytes: int) -> Any:
@@ -52,37 +59,37 @@ def read_json(request: Request, max_bytes: int) -> Any:
         raise ApiError(400, f"The body is {error}") from None
 
 
-def _read_to_end(stream: IO[bytes], length: int | None, max_bytes: int) -> bytes:
-    if length is not None:
-        return stream.read(length)
+def _read_chunks(max_bytes: int) -> bytes:
     parts, size = [], 0
-    while part := stream.read(_CHUNK_BYTES):
+    while part := read_piece(_CHUNK_BYTES):
         parts.append(part)
         size += len(part)
         if size > max_bytes:
             raise _too_large(max_bytes)
+        if size > LARGE_BYTES:
+            hold_large()
     return b"".join(parts)
 
 
 def _inflate(data: bytes, max_bytes: int) -> bytes:
     """All members of a gzip body, decompressed up to the bound."""
-    inflated = bytearray()
-    members = 0
+    parts, size, members = [], 0, 0
     try:
         while data:
             members += 1
             if members > MAX_GZIP_MEMBERS:
                 raise ApiError(400, f"A gzip body may have at most {MAX_GZIP_MEMBERS} members")
             member = zlib.decompressobj(wbits=31)
-            inflated += member.decompress(data, max_bytes + 1 - len(inflated))
-            if len(inflated) > max_bytes:
+            parts.append(member.decompress(data, max_bytes + 1 - size))
+            size += len(parts[-1])
+            if size > max_bytes:
                 raise _too_large(max_bytes)
             if not member.eof:
                 raise ApiError(400, "The gzip body is truncated")
             data = member.unused_data
     except zlib.error as error:
         raise ApiError(400, f"The body is not gzip: {error}") from None
-    return bytes(inflated)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _too_large(max_bytes: int) -> ApiError:

@@ -120,7 +120,7 @@ def error_response(
         **more,
     )
     response = json_response(body, status)
-    if status in (503, 504):
+    if status in (429, 503, 504):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

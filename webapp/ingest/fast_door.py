@@ -22,6 +22,8 @@ from models.settings import Settings
 from webapp.http.auth import sent_key
 from webapp.http.foreign_pages import find_refusal
 from webapp.http.metrics import observe_request
+from webapp.http.places import NoPlace, sender_of
+from webapp.http.receiving import LARGE_BYTES, receive
 from webapp.http.request_log import log_request, name_request
 from webapp.ingest.acceptance import accept
 from webapp.ingest.counters import count_with_ignored
@@ -68,7 +70,11 @@ class FastDoor:
             return None
         if find_refusal(environ, settings):
             return None
-        decoded = _read(environ, path, settings)
+        try:
+            decoded = self._read(environ, path, key)
+        except NoPlace as error:  # Flask's error handler has the answer to it
+            environ[FAST_DOOR_REFUSAL] = None, error
+            return None
         if decoded is None or (key and not self._may_post(key, decoded, settings)):
             return None
         request_id = name_request(environ.get("HTTP_X_REQUEST_ID", ""))
@@ -98,6 +104,25 @@ class FastDoor:
     def _may_post(self, key: Key, decoded: Decoded, settings: Settings) -> bool:
         return (not key.binding or covers(key.binding, decoded)) and are_known(self._app, settings, key, decoded)
 
+    def _read(self, environ: dict, path: Path, key: Key | None) -> Decoded | None:
+        """The readings of the body, None unless all are valid. The body can be read again. Raises NoPlace."""
+        settings = self._app.extensions["resources"].settings
+        length = int(environ["CONTENT_LENGTH"])
+        if length > LARGE_BYTES:
+            return None
+        sender = sender_of(key, environ.get("REMOTE_ADDR"))
+        body = receive(self._app.extensions["bodies"], environ["wsgi.input"], length, sender)
+        environ["wsgi.input"] = BytesIO(body)
+        if len(body) < length:
+            return None
+        try:
+            decoded = decode_fast(
+                body, path.kind, ndjson=False, bounds=Bounds.now(settings), max_readings=settings.max_batch_readings
+            )
+        except TooManyReadings:
+            return None
+        return decoded if decoded and decoded.accepted else None
+
     def _key(self, environ: dict) -> Key | None:
         """The sender's key, if it may ingest and has no limit: Flask's view shows limits in headers."""
         text = sent_key(environ)
@@ -116,21 +141,3 @@ def _is_plain(environ: dict) -> bool:
         and environ.get("CONTENT_LENGTH", "").isdecimal()
         and not any(name in environ for name in _NOT_PLAIN)
     )
-
-
-def _read(environ: dict, path: Path, settings: Settings) -> Decoded | None:
-    """The readings of the body, None unless all are valid. The body can be read again."""
-    length = int(environ["CONTENT_LENGTH"])
-    if length > settings.max_body_bytes:
-        return None
-    body = environ["wsgi.input"].read(length)
-    environ["wsgi.input"] = BytesIO(body)
-    if len(body) < length:
-        return None
-    try:
-        decoded = decode_fast(
-            body, path.kind, ndjson=False, bounds=Bounds.now(settings), max_readings=settings.max_batch_readings
-        )
-    except TooManyReadings:
-        return None
-    return decoded if decoded and decoded.accepted else None
