@@ -81,6 +81,9 @@ def _decode_row_by_row(
         try:
             row_kind, reading = found or load_row(bytes(row), kind, bounds)
         except ValidationError as error:
+            # marshmallow's frames refer to their error, and its traceback to them and to this frame with the body: a
+            # cycle, which would stay in memory until the garbage collector finds it.
+            error.__traceback__ = None
             examined += 1
             decoded.reject(index, error.normalized_messages())
             if len(decoded.errors) == decoded.rejected:  # it is listed

@@ -1,6 +1,8 @@
 """Bodies into rows, and rows into values, in memory that is in proportion to the body, whatever it holds."""
 
+import math
 import re
+from codecs import getincrementaldecoder
 from typing import Any
 
 import msgspec
@@ -16,6 +18,9 @@ MAX_VALUES = 500_000
 _NOT_FINITE = re.compile(rb"(?<=[\[,:\s])(-?)(?:NaN|Infinity)(?=[\s,\]}])")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 MAX_REPLACED = 50_000
+_PIECE_BYTES = 64 * 1024
+MAX_VALUE_BYTES = 4096
+_LONG_TEXT = "x" * MAX_VALUE_BYTES
 _BOM = b"\xef\xbb\xbf"
 
 _Row: Any = msgspec.defstruct(
@@ -61,8 +66,10 @@ def _split_rows(body: bytes) -> list[msgspec.Raw]:
 
 
 def split_row(row: bytes) -> dict[str, Any]:
-    """The values of a reading's fields, without other fields; of arrays and objects, which all are refused, an empty
-    one. Raises Malformed, or ValidationError if the row is no object.
+    """The values of a reading's fields, without other fields.
+
+    For a value that is refused whatever it holds, a small one of its type stands: for arrays, objects and what is long.
+    Raises Malformed, or ValidationError if the row is no object.
     """
     try:
         found = _decode(_split_row, _require_utf8(row))
@@ -73,8 +80,14 @@ def split_row(row: bytes) -> dict[str, Any]:
 
 
 def _value(json: bytes) -> Any:
-    empty: Any = {b"{": {}, b"[": []}.get(json[:1])
-    return parse_json(json) if empty is None else empty
+    first = json[:1]
+    if first == b"{":
+        return {}
+    if first == b"[":
+        return []
+    if len(json) > MAX_VALUE_BYTES:
+        return _LONG_TEXT if first == b'"' else math.inf
+    return parse_json(json)
 
 
 def _decode(decode: Any, body: bytes) -> Any:
@@ -99,8 +112,14 @@ def _decode(decode: Any, body: bytes) -> Any:
 
 def _require_utf8(body: bytes) -> bytes:
     """The body without a byte order mark. Raises Malformed."""
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise Malformed(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    if not body.isascii():
+        # In pieces: as one text, a body with one wide character takes four times its size.
+        decoder = getincrementaldecoder("utf-8")()
+        for start in range(0, len(body), _PIECE_BYTES):
+            before = len(decoder.getstate()[0])
+            try:
+                decoder.decode(body[start : start + _PIECE_BYTES], final=start + _PIECE_BYTES >= len(body))
+            except UnicodeDecodeError as error:
+                place = start - before + error.start
+                raise Malformed(f"not UTF-8: {error.reason} at byte {place}") from None
     return body.removeprefix(_BOM)
