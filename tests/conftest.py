@@ -121,6 +121,7 @@ def _app(servers):
 
     app = create_app()
     app.testing = True
+    app.extensions["readiness"].seconds = 0  # tests change the state and look at once
     yield app
     app.extensions["resources"].close()
 

@@ -1,15 +1,21 @@
 """The service itself: its name, its health and its metrics."""
 
+import math
+import threading
+import time
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, Response, current_app, redirect, request
+from flask.sansio.blueprints import BlueprintSetupState
 from msgspec import Meta
 from werkzeug.wrappers import Response as AnyResponse
 
 from models.access.keys import READ
+from models.health.checks import Check as FoundCheck
 from models.health.checks import Verdict
 from models.health.readiness import check_readiness, failed_checks
 from models.health.snapshot import take_snapshot
+from models.resources import Resources
 from models.version import VERSION
 from webapp.engine_metrics import CONTENT_TYPE, render
 from webapp.http.answers import JsonObject
@@ -18,6 +24,9 @@ from webapp.http.operations import PUBLIC, Answer, operation
 from webapp.http.resources import current_resources
 
 bp = Blueprint("service", __name__)
+
+LOOK_SECONDS = 1.0
+STALE_SECONDS = 10.0  # a look this old is answered to nobody
 
 
 class Service(JsonObject):
@@ -85,6 +94,37 @@ class NotReady(Error, kw_only=True):
     checks: Checks
 
 
+class RecentChecks:
+    """The checks of readiness, at most LOOK_SECONDS old: strangers may ask, and each look is ten queries."""
+
+    def __init__(self, seconds: float = LOOK_SECONDS):
+        self.seconds = seconds
+        self._looking = threading.Lock()
+        self._found: dict[str, FoundCheck] = {}
+        self._looked_at = -math.inf
+
+    def get(self, resources: Resources) -> dict[str, FoundCheck]:
+        if self._age() < self.seconds:
+            return self._found
+        # While a thread looks, which may take seconds, others get what was found before.
+        if self._looking.acquire(blocking=self._age() > STALE_SECONDS):
+            try:
+                if self._age() >= self.seconds:
+                    self._found = check_readiness(take_snapshot(resources))
+                    self._looked_at = time.monotonic()
+            finally:
+                self._looking.release()
+        return self._found
+
+    def _age(self) -> float:
+        return time.monotonic() - self._looked_at
+
+
+@bp.record_once
+def _create_checks(state: BlueprintSetupState) -> None:
+    state.app.extensions["readiness"] = RecentChecks()
+
+
 @bp.get("/")
 @operation(
     "Service",
@@ -118,7 +158,8 @@ def get_liveness() -> Live:
     },
 )
 def get_readiness() -> Ready | Response:
-    found = check_readiness(take_snapshot(current_resources()))
+    """The state is up to a second old."""
+    found = current_app.extensions["readiness"].get(current_resources())
     checks = Checks(
         **{name: Check(ok=check.ok, detail=check.detail, figures=check.figures) for name, check in found.items()}
     )

@@ -1,10 +1,14 @@
 """Name, health and metrics of the service, and the shape of errors."""
 
+import threading
+import time
+
 import pytest
 
 from models.resources import Resources
 from models.stream.telemetry import TelemetryStream
 from tests.factories import meter
+from webapp.service import RecentChecks
 
 
 def test_the_service_answers_its_name_and_version(client):
@@ -114,3 +118,30 @@ def test_metrics_show_readings_and_backlog(client, drain_all):
     backlog = [line for line in text.splitlines() if line.startswith("energy_backlog_entries{")]
     assert sum(float(line.split()[-1]) for line in backlog) == 1
     drain_all()
+
+
+def test_many_strangers_make_readiness_look_once_a_second(resources, monkeypatch):
+    looks, started = [], threading.Event()
+
+    def look(_):
+        looks.append(time.monotonic())
+        started.set()
+        time.sleep(0.2)
+
+    monkeypatch.setattr("webapp.service.take_snapshot", look)
+    monkeypatch.setattr("webapp.service.check_readiness", lambda _: {"look": len(looks)})
+    checks, found = RecentChecks(seconds=0.5), []
+    threads = [threading.Thread(target=lambda: found.append(checks.get(resources))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [{"look": 1}] * 20
+    time.sleep(0.5)
+    started.clear()
+    refreshing = threading.Thread(target=checks.get, args=[resources])
+    refreshing.start()
+    started.wait()
+    assert checks.get(resources) == {"look": 1}, "what was found before, without waiting"
+    refreshing.join()
+    assert checks.get(resources) == {"look": 2}
