@@ -21,7 +21,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     from models.observability.logs import configure_logs
     from models.resources import connect_web
     from webapp import openapi
-    from webapp.http import auth, errors, foreign_pages, headers, limits, metrics, receiving, request_log
+    from webapp.http import auth, errors, foreign_pages, headers, metrics, request_log
+    from webapp.http.bounds import limits, receiving
     from webapp.http.resources import new_breaker
     from webapp.ingest import fast_door
     from webapp.routes import register_routes

@@ -19,10 +19,10 @@ from models.exports.parquet import to_parquet
 from models.readings import DEVICE_ID_RULE, KINDS
 from models.settings import Settings
 from webapp.http.auth import binding, require_devices
+from webapp.http.bounds.places import current_sender
 from webapp.http.errors import ApiError
 from webapp.http.fields import ClosedWindowSchema, device_id
 from webapp.http.operations import Answer, operation
-from webapp.http.places import current_sender
 from webapp.http.resources import current_resources
 
 bp = Blueprint("exports", __name__)

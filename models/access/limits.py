@@ -11,6 +11,7 @@ than the burst overdraws a full allowance, and the next request waits until one 
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -62,7 +63,7 @@ set_deficit(KEYS[1], now, deficit)
 return as_text(deficit)
 """
 
-# A process refuses an owner whose allowance it has seen used up without asking Redis, but not for longer than this.
+# A process that has seen an allowance used up refuses its owner; after this time it looks at the allowance again.
 RECHECK_SECONDS = 2.0
 
 # The read side waits this long for its limits; after a failure it does not ask Redis for a while.
@@ -145,14 +146,17 @@ class UsedUpAllowances:
         else:
             self._seen.pop(owner, None)
 
-    def find(self, owner: str) -> Allowance | None:
-        """The allowance by now, if it is used up for certain."""
+    def find(self, owner: str, look: Callable[[], Allowance | None]) -> Allowance | None:
+        """The allowance by now, if it is used up. `look` gets its state from Redis, if it was seen a while ago."""
         if owner not in self._seen:
             return None
         seen_at, allowance = self._seen[owner]
         seconds = time.monotonic() - seen_at
-        now = allowance.after(seconds)
-        return now if now.is_used_up and seconds < RECHECK_SECONDS else None
+        now: Allowance | None = allowance.after(seconds)
+        if seconds >= RECHECK_SECONDS:
+            now = look()
+            self.note(owner, now)
+        return now if now and now.is_used_up else None
 
 
 class RequestLimits:

@@ -55,7 +55,7 @@ def test_a_client_that_disconnects_ends_the_query(server, many, database):
     port, _ = server
     path = f"{EXPORT}?kind=vehicle&from={stamp(many[0])}"
     with socket.create_connection(("127.0.0.1", port)) as line:
-        line.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert line.recv(1_000).startswith(b"HTTP/1.1 200")
         until(lambda: exports_running(database) == 1)
     until(lambda: exports_running(database) == 0)

@@ -7,6 +7,7 @@ import socket
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -65,8 +66,11 @@ def send(port: int, key: str, body: bytes, content_type: str, encoding: str) -> 
 
 def peak_megabytes(port: int) -> int:
     """The largest memory that a process of this server has had."""
-    processes = [p for p in psutil.Process().children(recursive=True) if str(port) in p.cmdline()]
-    statuses = [Path(f"/proc/{process.pid}/status").read_text() for process in processes]
+    statuses = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if str(port) in process.cmdline():
+                statuses.append(Path(f"/proc/{process.pid}/status").read_text())
     return max(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) for status in statuses) // 1024
 
 

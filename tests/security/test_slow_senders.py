@@ -12,7 +12,7 @@ from models.access.keys import Rights, create_key
 from models.storage.partitions import ensure_partitions
 from tests.factories import bearer, meter, vehicle
 from tests.processes import ask_raw
-from webapp.http.places import NoPlace, Places
+from webapp.http.bounds.places import NoPlace, Places
 
 
 def head(key: str, length: int, extra: str = "") -> str:

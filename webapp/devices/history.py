@@ -1,7 +1,7 @@
 """History of a device: its readings, newest first, in pages of JSON or as one stream of CSV."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,11 +26,11 @@ from webapp.devices.answers import (
 )
 from webapp.devices.live import TAG, require_live
 from webapp.http.answers import JsonObject, MeterId, Page, VehicleId
+from webapp.http.bounds.places import Places, current_sender
 from webapp.http.csv_files import csv_header, csv_lines, csv_media, csv_response, wants_csv
 from webapp.http.fields import PageSchema, WindowSchema
 from webapp.http.operations import Answer, operation
 from webapp.http.paging import decode_cursor, page
-from webapp.http.places import Places, current_sender
 from webapp.http.resources import database
 
 bp = Blueprint("history", __name__)
@@ -102,9 +102,10 @@ def _list_history(kind: Kind, device_id: str, query: Mapping[str, Any], shape: t
         if wants_csv():
             places, sender = current_app.extensions["csv_streams"], current_sender()
             ticket = places.enter(sender)
-            lines = _stream(kind, device_id, window, query["limit"])
+            leave = partial(places.leave, sender, ticket)
+            lines = _stream(kind, device_id, window, query["limit"], leave)
             response = csv_response(f"{kind.name}-{device_id}.csv", stream_with_context(lines))
-            response.call_on_close(partial(places.leave, sender, ticket))
+            response.call_on_close(leave)
             return response
         limit = query["limit"] or DEFAULT_LIMIT
         rows = list_history(connection, kind, device_id, limit=limit + 1, **window)
@@ -116,8 +117,11 @@ def _present(kind: Kind, rows: list[StoredReading]) -> list[Any]:
     return [_READINGS[kind.name](**reading_fields(kind, row)) for row in rows]
 
 
-def _stream(kind: Kind, device_id: str, window: dict, limit: int | None) -> Iterator[str]:
-    """The window as CSV, page by page: constant memory, and no connection is kept while a slow client reads."""
+def _stream(kind: Kind, device_id: str, window: dict, limit: int | None, leave: Callable[[], None]) -> Iterator[str]:
+    """The window as CSV, page by page: constant memory, and no connection is kept while a slow client reads.
+
+    Calls `leave` at the end.
+    """
     yield csv_header(_READINGS[kind.name])
     left, size = limit, CSV_PAGE
     try:
@@ -131,6 +135,8 @@ def _stream(kind: Kind, device_id: str, window: dict, limit: int | None) -> Iter
         # The status is sent already, and the server ends the stream as if it were whole: the file itself says so.
         log.error("export_interrupted", device_id=device_id, error=type(error).__name__)
         yield "# incomplete: the database became unavailable, older readings are missing\n"
+    finally:
+        leave()
 
 
 def _patient_page(kind: Kind, device_id: str, window: dict, limit: int) -> list[StoredReading]:

@@ -1,19 +1,22 @@
 """Reads the body of a request: all of it, up to a bound."""
 
 import json
+import threading
 import zlib
 from typing import Any
 
 from flask import Request
 
+from webapp.http.bounds.receiving import LARGE_BYTES, hold_large, read_piece
 from webapp.http.errors import ApiError
-from webapp.http.receiving import LARGE_BYTES, hold_large, read_piece
 
 JSON_TYPES = ("application/json", "")  # the first device clients send no Content-Type
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson")
 _CHUNK_BYTES = 64 * 1024
 # Each member costs a copy of the rest of the body. A sender that compresses in pieces makes a few.
 MAX_GZIP_MEMBERS = 100
+# Threads that inflate at a time: the others, and those of other requests, have their share of the processor.
+_INFLATING = threading.BoundedSemaphore(2)
 
 
 class Malformed(Exception):
@@ -46,7 +49,8 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     if "gzip" not in encoding:
         return raw
     hold_large()
-    return _inflate(raw, max_bytes)
+    with _INFLATING:
+        return _inflate(raw, max_bytes)
 
 
 def read_json(request: Request, max_bytes: int) -> Any:

@@ -13,8 +13,8 @@ from models.access.keys import Key
 from models.access.limits import Allowance, Charge, LimitReached, UsedUpAllowances
 from models.readings import Entry
 from models.stream.admission import TokenReused
+from webapp.http.bounds.limits import note_allowance
 from webapp.http.errors import ApiError
-from webapp.http.limits import note_allowance
 from webapp.http.resources import current_resources
 from webapp.ingest.acceptance import Accepted, Idempotency, accept, cost_of_rejected
 from webapp.ingest.fast_decoding import Decoded
@@ -30,13 +30,14 @@ def create_allowances(state: BlueprintSetupState) -> None:
 def require_allowance(idempotency: Idempotency | None = None) -> None:
     """Raises LimitReached if the allowance of the request's key is used up, unless it repeats an accepted request."""
     key: Key | None = g.key
-    allowance = _used_up().find(key.owner) if key else None
-    if allowance is None or key is None:
+    if key is None or key.readings is None:
         return
-    if idempotency:
-        stream = current_resources().stream
-        if stream.is_repeat(key.owner, idempotency.token(key), idempotency.fingerprint):
-            return
+    stream, nothing = current_resources().stream, Charge(key.owner, key.readings, 0)
+    allowance = _used_up().find(key.owner, lambda: stream.charge(nothing))
+    if allowance is None:
+        return
+    if idempotency and stream.is_repeat(key.owner, idempotency.token(key), idempotency.fingerprint):
+        return
     raise LimitReached(allowance)
 
 

@@ -20,10 +20,10 @@ from models.access.keys import INGEST, Key
 from models.readings import Entry
 from models.settings import Settings
 from webapp.http.auth import sent_key
+from webapp.http.bounds.places import NoPlace, sender_of
+from webapp.http.bounds.receiving import LARGE_BYTES, receive
 from webapp.http.foreign_pages import find_refusal
 from webapp.http.metrics import observe_request
-from webapp.http.places import NoPlace, sender_of
-from webapp.http.receiving import LARGE_BYTES, receive
 from webapp.http.request_log import log_request, name_request
 from webapp.ingest.acceptance import accept
 from webapp.ingest.counters import count_with_ignored

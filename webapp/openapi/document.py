@@ -11,8 +11,8 @@ from flask import Flask
 from models.settings import Settings
 from models.version import VERSION
 from webapp.http.answers import camel_case
+from webapp.http.bounds.limits import HEADERS as LIMIT_HEADERS
 from webapp.http.errors import Error
-from webapp.http.limits import HEADERS as LIMIT_HEADERS
 from webapp.http.operations import Answer, Operation
 from webapp.openapi import shared
 from webapp.openapi.schemas import Schemas

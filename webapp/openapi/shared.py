@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from webapp.http.limits import HEADERS as LIMIT_HEADERS
+from webapp.http.bounds.limits import HEADERS as LIMIT_HEADERS
 from webapp.http.operations import Answer
 
 DESCRIPTION = """\

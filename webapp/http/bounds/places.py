@@ -44,7 +44,7 @@ class Places:
         self._by_sender: dict[str, dict[object, float]] = {}
 
     def enter(self, sender: str) -> object:
-        """Takes a place and returns a ticket for `leave`. Raises NoPlace."""
+        """Takes a place and returns a ticket for `leave`, which may be called again. Raises NoPlace."""
         ticket = object()
         with self._lock:
             if len(self._all) >= self._most or len(self._by_sender.get(sender, ())) >= self._most_of_sender:

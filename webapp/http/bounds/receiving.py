@@ -10,7 +10,7 @@ from typing import IO
 
 from flask import Flask, current_app, g, request
 
-from webapp.http.places import NoPlace, Places, answer_no_place, current_sender
+from webapp.http.bounds.places import NoPlace, Places, answer_no_place, current_sender
 
 PATIENCE_SECONDS = 0.5
 # A body above this size, as sent or decompressed, is large: few at a time are held until they are answered.
