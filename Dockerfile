@@ -28,4 +28,4 @@ USER 10001
 EXPOSE 8000
 # The default is the web in one process; docker-compose.yml has the flags of a deployment.
 CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--factory", "--no-ws", \
-     "--http", "1", "--log-config", "webapp/granian_logs.json", "webapp:create_app"]
+     "--http", "1", "--blocking-threads", "64", "--log-config", "webapp/granian_logs.json", "webapp:create_app"]

@@ -35,6 +35,14 @@ def test_slow_bodies_without_a_key_block_no_other_request(port):
             connection.close()
 
 
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_a_sender_that_waits_for_100_continue_reads_its_refusal_before_it_sends_the_body(port, key):
+    head = f"POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nX-API-Key: {key}\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
 @pytest.mark.parametrize(
     "extra", [f"X-Long: {'x' * 200_000}\r\n", "".join(f"X-{n}: 1\r\n" for n in range(150))], ids=["long", "many"]
 )
