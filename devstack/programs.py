@@ -56,7 +56,7 @@ def applications(settings: Settings) -> list[Program]:
         Program("web", [*with_metrics(settings, "web"), *LOW_PRIORITY, *PYTHON, *granian(settings),
                         "webapp:create_app"], stop_seconds=5),
         Program("beat", [*PYTHON, "celery", "--quiet", "-A", "workers", "beat", "--pidfile=",
-                         "--schedule", str(settings.home / "run/beat")], stop_seconds=1),
+                         "--schedule", str(settings.home / "run/beat")], stop_seconds=3),
         *([Program("simulate", [*PYTHON, "webapp.commands", "simulate", str(settings.simulate),
                                 "--url", settings.url], stop_seconds=1)] if settings.simulate else []),
     ]  # fmt: skip

@@ -25,7 +25,7 @@ from devstack.server import bound_to_parent
 SOCKET_PATH_BYTES = 90  # limit: 107 on Linux, 103 on macOS; supervisord appends its PID while it starts
 # supervisord polls once a second, so a program takes up to two seconds longer than its stop_seconds. After this time
 # supervisord is killed, and the remaining programs get their stop signals at once.
-STOP_SECONDS = 27
+STOP_SECONDS = 29
 REPEAT_SECONDS = 600  # until the same error is shown again
 # supervisord closes file descriptors below this number, also for its children. That of the lock is above.
 CLOSED_FILES = 64
