@@ -2,9 +2,10 @@
 
 import pytest
 
+from models.analytics.sessions.records import start_session
 from models.devices.settings import set_device
 from models.readings import METER, VEHICLE
-from tests.factories import meter, vehicle
+from tests.factories import ago, meter, vehicle
 
 
 @pytest.fixture
@@ -52,7 +53,9 @@ def test_a_key_finds_only_its_own_devices(client, devices, new_key):
     assert [item["meterId"] for item in items] == ["A-1"]
 
 
-@pytest.mark.parametrize("path", ["/v1/meters", "/v1/vehicles", "/v1/alerts", "/v1/analytics/fleet/vehicles"])
+@pytest.mark.parametrize(
+    "path", ["/v1/meters", "/v1/vehicles", "/v1/alerts", "/v1/sessions", "/v1/analytics/fleet/vehicles"]
+)
 @pytest.mark.parametrize("query", ["search=", "search=%25", "search=a%20b", f"search={'x' * 65}", "site="])
 def test_what_no_id_can_have_is_refused(client, path, query):
     answer = client.get(f"{path}?{query}")
@@ -78,3 +81,12 @@ def test_alerts(client, devices, database):
     assert ids(client, "/v1/alerts?site=north", "deviceId") == ["B-10", "A-1"]
     assert ids(client, "/v1/alerts?search=a-", "deviceId") == ["A-1", "A-1"]
     assert ids(client, "/v1/alerts?search=a-&site=north", "deviceKind") == ["meter"]
+
+
+def test_sessions_by_the_site_of_the_meter_and_part_of_either_id(client, devices, database):
+    for vehicle_id, meter_id in (("A-1", "A-1"), ("A-2", "B-10"), ("B_1", "A-2")):
+        start_session(database, vehicle_id, meter_id, ago(minutes=5))
+    path = "/v1/sessions"
+    assert ids(client, f"{path}?site=north", "meterId") == ["B-10", "A-1"]
+    assert ids(client, f"{path}?search=b", "vehicleId") == ["B_1", "A-2"]
+    assert ids(client, f"{path}?search=b&site=north", "vehicleId") == ["A-2"]

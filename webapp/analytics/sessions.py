@@ -75,6 +75,11 @@ class SessionPageSchema(PageSchema):
         data_key="vehicleId", load_default=None, metadata={"description": "only sessions of this vehicle"}
     )
     meter_id = device_id(data_key="meterId", load_default=None, metadata={"description": "only sessions at this meter"})
+    site = device_id(load_default=None, metadata={"description": "only if the meter has this site in its settings"})
+    search = device_id(
+        load_default=None,
+        metadata={"description": "only if the vehicle or the meter has this in its id, in any letter case"},
+    )
 
 
 # ── Operations ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,6 +182,8 @@ def list_sessions(query: Mapping[str, Any]) -> SessionPage:
             connection,
             vehicle_id=query["vehicle_id"],
             meter_id=query["meter_id"],
+            site=query["site"],
+            search=query["search"],
             after=after,
             limit=query["limit"] + 1,
             binding=binding(),

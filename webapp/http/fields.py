@@ -118,10 +118,10 @@ class DevicePageSchema(PageSchema):
     """A page of devices, or of what belongs to one device each."""
 
     site = device_id(
-        load_default=None, metadata={"description": "only devices with this site in their settings, exactly"}
+        load_default=None, metadata={"description": "only if the device has exactly this site in its settings"}
     )
     search = device_id(
-        load_default=None, metadata={"description": "only devices with this in their ids, in any letter case"}
+        load_default=None, metadata={"description": "only if the device has this in its id, in any letter case"}
     )
 
 

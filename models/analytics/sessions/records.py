@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 import psycopg
-from sqlalchemy import bindparam, cast, delete, func, insert, select, text, tuple_, update
+from sqlalchemy import bindparam, cast, delete, func, insert, literal_column, or_, select, text, tuple_, update
 
 from models.access.bindings import Binding, binding_values, within_binding
+from models.schema.devices import at_site, has_in_id
 from models.schema.sessions import NEXT_SESSION, TOO_LONG, charging_sessions
 from models.sql import one
 from models.statements import Statement, finite, rows_of, run
@@ -132,6 +133,8 @@ _LIST = Statement(
     optional=(
         _OF_VEHICLE,
         _OF_METER,
+        at_site(literal_column("'meter'"), _TABLE.meter_id),
+        or_(has_in_id(_TABLE.vehicle_id), has_in_id(_TABLE.meter_id)),
         tuple_(_TABLE.started_at, _TABLE.id) < tuple_(bindparam("after_start"), bindparam("after_id")),
         *within_binding(_TABLE.vehicle_id),
     ),
@@ -243,15 +246,19 @@ def list_sessions(
     *,
     vehicle_id: str | None = None,
     meter_id: str | None = None,
+    site: str | None = None,
+    search: str | None = None,
     after: tuple[datetime, int] | None = None,
     limit: int,
     binding: Binding | None = None,
 ) -> list[Session]:
     """Sessions, the last started first, after the (started_at, id) `after`; of one vehicle, of one meter, or of all.
 
+    `site` keeps those at meters of the site, `search` those with this text in the id of the vehicle or the meter.
     By charging_sessions_vehicle, charging_sessions_meter or charging_sessions_started, backwards.
     """
     values: dict[str, Any] = {"vehicle_id": vehicle_id, "meter_id": meter_id, "limit": limit}
+    values |= {"site": site, "search": search}
     if after is not None:
         values["after_start"], values["after_id"] = after
     return run(connection, _LIST, values | binding_values(binding), row=_ROW).fetchall()
