@@ -83,3 +83,11 @@ def test_redirects_name_no_host(client, with_settings):
     for path in ("/", "/docs", "/v1/meters/"):
         answer = client.get(path, headers={"Host": "evil.example", "Accept": "text/html", "X-Forwarded-Host": "evil"})
         assert "evil" not in answer.headers.get("Location", "")
+        assert b"evil" not in answer.data
+    assert client.get("/docs", headers={"Host": "evil.example"}).status_code == 308
+
+
+@pytest.mark.parametrize("path", ["//v1/meters", "/v1//meters", "///health/live", "/v1/telemetry//receipts/1-1-1"])
+def test_no_path_has_a_second_spelling(client, path):
+    """A proxy's rules would not see it."""
+    assert client.get("/", environ_overrides={"PATH_INFO": path}).status_code == 404

@@ -44,6 +44,11 @@ def test_every_error_has_the_same_shape(client, method, path, status):
         assert answer.headers["Allow"]
 
 
+def test_unknown_paths_and_methods_lead_to_the_documentation(client):
+    for method, path in (("GET", "/v1/metres"), ("PUT", "/v1/telemetry")):
+        assert "/docs" in client.open(path, method=method).json["message"]
+
+
 def test_an_unexpected_error_discloses_nothing(client, monkeypatch):
     monkeypatch.setattr("models.analytics.energy.performance.get_performance", lambda *_, **__: 1 / 0)
     answer = client.get("/v1/analytics/performance/V001")

@@ -143,8 +143,15 @@ def _by_path(messages: dict[str, Any], path: str = "") -> Iterator[tuple[str, li
             yield f"{path}{name}", found
 
 
+_NO_ROUTE = {
+    404: "There is no such path; /docs shows all paths",
+    405: "This path does not have this method; /docs shows the methods of each path",
+}
+
+
 def _http_error(error: HTTPException) -> Response:
-    response = error_response(error.code or 500, error.description or error.name)
+    message = _NO_ROUTE.get(error.code or 500) or error.description or error.name
+    response = error_response(error.code or 500, message)
     # Headers that the exception brings, such as Allow with a 405.
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):

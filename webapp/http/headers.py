@@ -50,6 +50,7 @@ _EXPOSED = (
 
 def init_app(app: Flask) -> None:
     app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
+    app.after_request(_empty_redirect)
     app.after_request_funcs.setdefault("swagger_ui", []).append(_set_docs_policy)
     if app.extensions["resources"].settings.allowed_origins:
         app.before_request(_answer_preflight)
@@ -68,6 +69,13 @@ def _with_headers(serve: WSGIApplication) -> Callable[..., Iterable[bytes]]:
         return serve(environ, start)
 
     return answer
+
+
+def _empty_redirect(response: Response) -> Response:
+    """Werkzeug's body has the address with the host that the request named; that of `Location` is removed later."""
+    if "Location" in response.headers:
+        response.set_data(b"")
+    return response
 
 
 def _local(location: str) -> str:
