@@ -65,7 +65,7 @@ beat_schedule = {
     },
     "end-overdue-sessions": {
         "task": "workers.maintenance.end_overdue_sessions",
-        "schedule": 600.0,
-        "options": {"expires": 600},
+        "schedule": 60.0,
+        "options": {"expires": 60},
     },
 }

@@ -28,4 +28,4 @@ select 'vehicle' as device_kind, vehicle_id as device_id,
                           'acConsumption', round(ac_kwh::numeric, 6), 'dcDelivery', round(dc_kwh::numeric, 6),
                           'completeness', round(completeness::numeric, 4)) as detail
 from vehicle
-where percent is not null and ac_kwh >= :'min_kwh' and completeness >= :'min_completeness';
+where percent is not null and round(ac_kwh::numeric, 6) >= :'min_kwh' and completeness >= :'min_completeness';

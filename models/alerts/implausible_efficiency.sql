@@ -18,4 +18,4 @@ select 'vehicle' as device_kind, vehicle_id as device_id, case when percent > 10
        jsonb_build_object('from', rfc3339(starts), 'to', rfc3339(ends),
                           'acConsumption', round(ac_kwh::numeric, 6), 'dcDelivery', round(dc_kwh::numeric, 6)) as detail
 from vehicle
-where percent is not null and dc_kwh >= :'min_kwh';
+where percent is not null and round(dc_kwh::numeric, 6) >= :'min_kwh';

@@ -62,6 +62,13 @@ def test_efficiency_needs_enough_energy_and_readings(evaluate, roll_up, ac, dc, 
     assert (("V1", "efficiency") in evaluate()) == opens
 
 
+def test_a_kwh_that_is_a_sum_of_tenths_is_enough(evaluate, roll_up):
+    for hour in range(1, 11):  # as doubles, ten times 0.1 is 0.9999999999999999
+        roll_up("V1", ac=0.1, dc=0.05, readings=144, hours=hour)
+        roll_up("V2", ac=0.05, dc=0.1, readings=144, hours=hour)
+    assert set(evaluate()) == {("V1", "efficiency"), ("V2", "implausible_efficiency")}
+
+
 def test_an_alert_stays_as_it_is_while_there_is_too_little_data(evaluate, roll_up):
     roll_up("V1", ac=10, dc=5, readings=1440)
     opened = evaluate()["V1", "efficiency"]

@@ -255,12 +255,34 @@ def test_a_late_start_of_an_earlier_session_ends_where_the_later_one_starts_unti
     assert client.get(f"/v1/sessions/{later.json['id']}").json["endReason"] is None
     too_late = end(client, earlier.json["id"], at(121))
     assert too_late.status_code == 409
-    assert f"Session {later.json['id']} " in too_late.json["message"]
+    assert too_late.json["message"].startswith(f"Session {later.json['id']} of this vehicle started at ")
     ended = end(client, earlier.json["id"], at(60))
     assert (ended.json["endedAt"], ended.json["endReason"], ended.json["totalDcDelivery"]) == (
         stamp(at(60)), "reported", 1,
     )  # fmt: skip
     assert end(client, earlier.json["id"], at(50)).status_code == 409
+
+
+def test_the_order_in_which_chargers_report_does_not_matter(client, send):
+    send(*[vehicle(at=at(minutes), kwhDeliveredDc=1) for minutes in (10, 70, 130)])
+    last = start(client, meter_id="M003", started_at=at(120)).json
+    first = start(client).json  # its end is assumed: where the last one starts
+    between = start(client, meter_id="M002", started_at=at(60), ended_at=at(90))
+    assert between.status_code == 201
+    cut = client.get(f"/v1/sessions/{first['id']}").json
+    assert (cut["endedAt"], cut["endReason"], cut["totalDcDelivery"]) == (stamp(at(60)), "next_session", 1)
+    assert end(client, first["id"], at(50)).json["endReason"] == "reported"
+    # An end that was reported stays, and so does one that the new session would overlap in the other direction.
+    assert start(client, meter_id="M004", started_at=at(40), ended_at=at(55)).status_code == 409
+    assert start(client, meter_id="M004", started_at=at(100), ended_at=at(130)).status_code == 409
+    assert client.get(f"/v1/sessions/{last['id']}").json["state"] == "open"
+
+
+def test_a_refused_session_cuts_none(client):
+    start(client, meter_id="M003", started_at=at(120))
+    first = start(client).json
+    assert start(client, meter_id="M002", started_at=at(60), ended_at=at(130)).status_code == 409
+    assert client.get(f"/v1/sessions/{first['id']}").json["endedAt"] == stamp(at(120))
 
 
 def test_a_charger_reports_a_session_that_is_over_in_one_message(client):

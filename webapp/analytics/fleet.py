@@ -15,7 +15,7 @@ from models.analytics.fleet.summary import WORST, count_new, count_offline, get_
 from models.analytics.fleet.trend import Bucket, fill_buckets, list_hourly
 from webapp.analytics.costs import Cost, Currency, EnergyCost, LossCost, cost_fields
 from webapp.analytics.fleet_vehicles import FleetVehicle, present_vehicle
-from webapp.analytics.quantities import Implausible, one_of
+from webapp.analytics.quantities import OwnImplausible, one_of
 from webapp.analytics.rolled_up import FleetWindowSchema, RolledUp, fleet_read
 from webapp.http.answers import Count, JsonObject, Kwh, Ratio, Share, Time, round_kwh, round_ratio
 from webapp.http.clock import request_time
@@ -82,7 +82,7 @@ class FleetSummary(RolledUp):
     completeness: Annotated[
         Share | None, Meta(description="`dataPoints` of the known vehicles, of those expected by their heartbeats")
     ]
-    implausible: Implausible
+    implausible: OwnImplausible
     energy_cost: EnergyCost
     loss_cost: LossCost
     currency: Currency
@@ -107,7 +107,7 @@ class FleetBucket(JsonObject):
     unmetered_dc_delivery: _UnmeteredDc
     vehicles: Annotated[Count, Meta(description="with readings or fed in it; of a day: in the hour with the most")]
     data_points: Annotated[Count, Meta(description="distinct instants of the vehicles' readings")]
-    implausible: Implausible
+    implausible: OwnImplausible
 
 
 class FleetTrend(RolledUp):

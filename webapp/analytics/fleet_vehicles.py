@@ -10,7 +10,7 @@ from msgspec import Meta
 from models.access.keys import READ
 from models.analytics.energy.efficiency import STATUSES
 from models.analytics.fleet.summary import ORDERS, VehicleTotals, list_vehicles
-from webapp.analytics.quantities import Implausible, Shared, Status
+from webapp.analytics.quantities import OwnImplausible, Shared, Status
 from webapp.analytics.rolled_up import FleetWindowSchema, RolledUp, fleet_read
 from webapp.http.answers import (
     Celsius,
@@ -57,7 +57,7 @@ class FleetVehicle(JsonObject):
     data_points: Annotated[Count, Meta(description="distinct instants of its readings")]
     meter_data_points: Annotated[Count, Meta(description="distinct instants of its meters' readings while they fed it")]
     completeness: Annotated[Share | None, Meta(description="`dataPoints` of those expected by its heartbeat")]
-    implausible: Implausible
+    implausible: OwnImplausible
     shared: Shared
 
 

@@ -25,6 +25,13 @@ Status = Annotated[
 Implausible = Annotated[
     Count, Meta(description="readings that claim more energy than their device's `ratedPowerKw` allows; they count 0")
 ]
+OwnImplausible = Annotated[
+    Count,
+    Meta(
+        description="readings of the vehicles that claim more energy than their `ratedPowerKw` allows; they count 0. "
+        "`performance` of one vehicle counts those of its meters too"
+    ),
+]
 Shared = Annotated[
     bool,
     Meta(

@@ -221,6 +221,11 @@ def _conflict(error: records.SessionError, meter_id: str) -> ApiError:
     if other.meter_id != meter_id and not allows(READ):
         return ApiError(409, "Another session of this vehicle overlaps it")
     start = rfc3339(other.started_at)
+    if isinstance(error, records.SessionEndsTooLate):
+        return ApiError(
+            409,
+            f"Session {other.id} of this vehicle started at {start}, at {other.meter_id}: it can't end later than that",
+        )
     if other.ended_at is None:
         return ApiError(
             409,

@@ -70,6 +70,10 @@ class SessionEndsTooEarly(SessionError):
     """It would end before it starts, or at once."""
 
 
+class SessionEndsTooLate(SessionInTheWay):
+    """It would end after `session`, the vehicle's next one, has started."""
+
+
 class SessionTooLong(SessionError):
     """It would be longer than a session may be."""
 
@@ -114,6 +118,7 @@ _INSERT = Statement(
 _SET_END = Statement(
     update(charging_sessions).where(_OF_ID).values(ended_at=bindparam("new_end"), ended_by=None).returning(*_COLUMNS)
 )
+_CUT = Statement(update(charging_sessions).where(_OF_ID).values(ended_at=bindparam("new_end")))
 _DELETE = Statement(delete(charging_sessions).where(_OF_ID).returning(*_COLUMNS))
 _END_OVERDUE = Statement(
     update(charging_sessions)
@@ -151,7 +156,8 @@ def start_session(
     """Starts a session, or stores one that has ended; returns it and whether it is new.
 
     The same start again is the same session; with an end it is ended, see `end_session`. A start without an end that
-    comes after a later session started is ended where that one starts, until its own end is reported. Raises
+    comes after a later session started is ended where that one starts, until its own end is reported; a session that
+    starts before that assumed end cuts it. So the order in which chargers report does not matter. Raises
     SessionInTheWay, SessionEnded.
     """
     values: dict[str, Any] = {"vehicle_id": vehicle_id, "meter_id": meter_id, "started_at": started_at}
@@ -160,7 +166,11 @@ def start_session(
         if same := run(connection, _GET_SAME, values, row=_ROW).fetchone():
             return (same if ended_at is None else _set_end(connection, same, ended_at)), False
         values |= {"since": started_at, "before": ended_at or started_at + _MOMENT}
-        if other := run(connection, _GET_OVERLAPPING, values, row=_ROW).fetchone():
+        other = run(connection, _GET_OVERLAPPING, values, row=_ROW).fetchone()
+        if other and other.ended_by == NEXT_SESSION and other.started_at < started_at:
+            _cut(connection, other, started_at)
+            other = run(connection, _GET_OVERLAPPING, values, row=_ROW).fetchone()
+        if other:
             raise SessionInTheWay(other)
         ended_by = None
         if ended_at is None and (following := run(connection, _GET_NEXT, values, row=_ROW).fetchone()):
@@ -169,6 +179,12 @@ def start_session(
         session = one(run(connection, _INSERT, values, row=_ROW))
         mark_feed_stale(connection, vehicle_id, meter_id, started_at, ended_at)
     return session, True
+
+
+def _cut(connection: psycopg.Connection, session: Session, ended_at: datetime) -> None:
+    """Its end was assumed, from the next session that was known then: one that starts earlier is now its next."""
+    mark_feed_stale(connection, session.vehicle_id, session.meter_id, ended_at, session.ended_at)
+    run(connection, _CUT, {"session_id": session.id, "new_end": ended_at})
 
 
 def end_session(
@@ -202,7 +218,7 @@ def _set_end(connection: psycopg.Connection, session: Session, ended_at: datetim
     values = {"vehicle_id": session.vehicle_id, "since": session.started_at}
     following = run(connection, _GET_NEXT, values, row=_ROW).fetchone()
     if following and following.started_at < ended_at:
-        raise SessionInTheWay(following)
+        raise SessionEndsTooLate(following)
     before = session.ended_at
     changed_from, changed_to = (ended_at, before) if before is None or before > ended_at else (before, ended_at)
     mark_feed_stale(connection, session.vehicle_id, session.meter_id, changed_from, changed_to)
