@@ -9,6 +9,7 @@ except SettingsError as error:
     raise SystemExit(str(error)) from None
 
 broker_url = _settings.celery_broker_url
+broker_transport = "workers.broker:Transport"
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # without end: a worker outlives its broker
 broker_transport_options = {

@@ -96,7 +96,7 @@ def check_broker(redis: RedisSnapshot) -> Check:
     if not redis.garbage:
         return good("The broker's queues hold tasks")
     found = ", ".join(f"`{queue}` ({message})" for queue, message in redis.garbage.items())
-    return wrong(f"What is no task waits in the broker's lists and ends each worker that takes it: {found}")
+    return wrong(f"What is no task waits in the broker's lists, and workers do not take it: {found}")
 
 
 def check_beat(redis: RedisSnapshot) -> Check:

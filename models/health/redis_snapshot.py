@@ -64,18 +64,24 @@ def _garbage(broker: redis.Redis) -> dict[str, str]:
         next_ones: Any = broker.lrange(queue, -MESSAGES_READ, -1)  # taken from this end
         for message in reversed(next_ones):
             try:
-                msgspec.json.decode(message, type=_Message)
-            except msgspec.DecodeError:
+                msgspec.json.decode(message, type=TaskMessage)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 found[queue] = repr(message[:40])[1:]
                 break
     return found
 
 
-class _Message(msgspec.Struct):
-    """The envelope of a task. (kombu, "Message Format" of virtual transports)"""
+class _Properties(msgspec.Struct):
+    delivery_tag: str
+    delivery_info: dict[str, Any]
+
+
+class TaskMessage(msgspec.Struct):
+    """The envelope of a task in the broker. (kombu, "Message Format" of virtual transports)"""
 
     body: str
-    properties: dict[str, Any]
+    headers: dict[str, Any]
+    properties: _Properties
 
 
 def _appendfsync(client: redis.Redis) -> str | None:

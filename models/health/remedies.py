@@ -137,7 +137,7 @@ REMEDIES = {
         "have the span sent again, then `energy losses acknowledge ID --note …`; docs/guarantees.md",
     ),
     "broker": Remedy(
-        "Another program writes into the broker's lists. A worker ends when it takes a message that it can't read.",
+        "Another program writes into the broker's lists. Workers drop what they can't read.",
         f"redis-cli del {' '.join(QUEUES)} (of CELERY_BROKER_URL): they hold no reading, and beat fills them again; "
         "then find the program",
     ),
