@@ -62,7 +62,9 @@ class Key:
 
 
 Scope = Annotated[str, Meta(pattern=f"^({'|'.join(SCOPES)})$")]
-Rate = Annotated[float, Meta(gt=0)]  # JSON has no number that is not finite
+# Far above any fleet, and far below where a burst or a deficit would not be finite.
+MAX_PER_SECOND = 1e9
+Rate = Annotated[float, Meta(gt=0, le=MAX_PER_SECOND)]  # JSON has no number that is not finite
 
 
 class Rights(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """What Postgres reports of itself and of the engine's tables, in one short connection."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -46,6 +46,9 @@ select clock_timestamp() as now, current_setting('server_version_num')::int as v
 
 MAX_LOSSES = 100
 
+# A snapshot reads what no session locks for long in good times.
+LOCK_WAIT_MILLISECONDS = 100
+
 T = TypeVar("T")
 Connect = Callable[[], AbstractContextManager[BoundedConnection]]
 
@@ -85,7 +88,7 @@ def snapshot_postgres(connect: Connect, *, seconds: float, detailed: bool) -> Po
 
     `detailed`: with users and queries of other sessions.
     """
-    with connect() as connection, bounded(connection, seconds):
+    with connect() as connection, bounded(connection, seconds), _waiting_for_no_lock(connection):
         started = time.time()
         wanted = {"settings": list(DURABLE_SETTINGS), "tables": TABLES}
         server = one(connection.cursor(row_factory=dict_row).execute(_SERVER, wanted))
@@ -106,13 +109,24 @@ def snapshot_postgres(connect: Connect, *, seconds: float, detailed: bool) -> Po
         )
 
 
+@contextmanager
+def _waiting_for_no_lock(connection: BoundedConnection) -> Iterator[None]:
+    """A locked table costs its own figure: it must not make Postgres look stopped."""
+    connection.execute(f"set lock_timeout = {LOCK_WAIT_MILLISECONDS}")
+    try:
+        yield
+    finally:
+        with suppress(psycopg.OperationalError):
+            connection.execute("reset lock_timeout")
+
+
 def _revision(connection: psycopg.Connection) -> str | None:
     return connection.cursor(row_factory=scalar_row).execute("select version_num from alembic_version").fetchone()
 
 
 def if_migrated(query: Callable[[BoundedConnection], T], connection: BoundedConnection) -> T | None:
-    """The query's result, or None if the schema lacks what it reads."""
+    """The query's result, or None if the schema lacks what it reads or another session holds it locked."""
     try:
         return query(connection)
-    except _NOT_MIGRATED:
+    except (*_NOT_MIGRATED, psycopg.errors.LockNotAvailable):
         return None

@@ -9,6 +9,7 @@ import pytest
 from models.access import known_devices
 from models.access.keys import rotate_key, split_key
 from models.access.known_devices import KnownDevices, count_known, forget_devices
+from models.access.limits import UsedUpAllowances
 from tests.factories import bearer, meter, post_with_key, vehicle
 
 DAY = timedelta(days=1)
@@ -45,6 +46,15 @@ def test_new_devices_beyond_the_bound_are_refused_row_by_row(client, new_key, re
         restart()
     atomic = post_with_key(client, text, meters("A-1", "A-6"), query_string={"atomic": "true"})
     assert (atomic.status_code, atomic.json["accepted"]) == (403, 0)
+
+
+def test_a_request_beyond_the_allowance_takes_no_places(client, new_key, resources, restart):
+    text = new_key("ingest", readings_per_second=0.001, readings_burst=1, max_devices=10)
+    assert post_with_key(client, text, meter("A-1")).status_code == 202
+    client.application.extensions["used_up_allowances"] = UsedUpAllowances()  # as in another web process
+    assert post_with_key(client, text, meters("A-2", "A-3")).status_code == 429
+    owner = split_key(text)[0]
+    assert count_known(resources.settings, [owner]) == {owner: 1}
 
 
 def test_a_refused_device_is_counted_under_its_reason(client, new_key):

@@ -14,7 +14,7 @@ from webapp.commands.parameters import DeviceId, Duration, FiniteRange
 T = TypeVar("T")
 
 _SCOPES = click.Choice(api_keys.SCOPES)
-RATE = FiniteRange(0.001)
+RATE = FiniteRange(0.001, api_keys.MAX_PER_SECOND)
 MAX_DEVICES = click.IntRange(1, 1_000_000)
 MAX_NAME = 100  # characters
 TIME = "%Y-%m-%d %H:%M"

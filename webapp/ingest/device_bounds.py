@@ -8,6 +8,7 @@ from flask import Flask, current_app, g
 
 from models.access.keys import Key
 from models.access.known_devices import KnownDevices, max_devices
+from models.access.limits import Charge, LimitReached
 from models.settings import Settings
 from webapp.http.resources import current_resources
 from webapp.ingest.fast_decoding import Decoded
@@ -31,6 +32,10 @@ def find_devices_beyond_bound(decoded: Decoded) -> frozenset[str]:
     known = _known_devices(current_app)
     if known.knows(key.owner, _device_ids(decoded)):
         return frozenset()
+    if key.readings:  # a request that is refused 429 must take no places among the key's devices
+        allowance = current_resources().stream.charge(Charge(key.owner, key.readings, 0))
+        if allowance and allowance.is_used_up:
+            raise LimitReached(allowance)
     return known.claim(key.owner, most, set(_device_ids(decoded)))
 
 
