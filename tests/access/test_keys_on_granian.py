@@ -16,6 +16,8 @@ from tests import ROOT
 from tests.factories import bearer
 from tests.processes import ask_raw, free_port, wait_until_live
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def granian(servers):

@@ -71,6 +71,7 @@ def test_implausible_devices_leave_their_group(roll_up, evaluate):
     assert evaluate(alert_max_opened=BOUND) == {}
 
 
+@pytest.mark.slow
 def test_a_group_is_one_event_of_the_webhook_and_no_other_waits_behind_thousands(
     storm, heat, webhook_settings, database, count, report
 ):

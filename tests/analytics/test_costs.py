@@ -190,6 +190,7 @@ TARIFFS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(
     fleet=fleets,
@@ -247,6 +248,7 @@ def slow_price(tariff: Tariff, moment: datetime) -> Decimal:
     return tariff.price
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     before=beginnings,
@@ -275,6 +277,7 @@ def test_the_fleet_costs_what_its_vehicles_cost_in_the_oracle(database, before, 
         assert abs(cost.delivered - delivered) < Decimal("1e-6")
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     readings=st.lists(st.tuples(st.integers(0, 2_000_000), st.integers(0, 5)), min_size=1, max_size=200),

@@ -109,6 +109,7 @@ def test_completeness_is_null_in_a_window_in_which_no_reading_was_expected(clien
 @example(0.849999995, 1.0, 85)
 @example(1.000000004, 1.0, 85)
 @example(1.000000006, 1.0, 85)
+@pytest.mark.slow
 @settings(max_examples=50, suppress_health_check=list(HealthCheck))
 def test_python_and_sql_give_the_same_status(database, dc, ac, threshold):
     query = "select efficiency_percent(%(dc)s, %(ac)s), efficiency_status(%(dc)s, %(ac)s, %(threshold)s)"
@@ -117,6 +118,7 @@ def test_python_and_sql_give_the_same_status(database, dc, ac, threshold):
 
 
 @given(st.integers(0, 10_000), st.integers(-3600, 2_678_400), st.sampled_from([1, 60, 86_400]))
+@pytest.mark.slow
 @settings(max_examples=50, suppress_health_check=list(HealthCheck))
 def test_python_and_sql_give_the_same_completeness(database, instants, seconds, heartbeat):
     (found,) = database.execute("select completeness(%s, %s, %s)", [instants, seconds, heartbeat]).fetchone()

@@ -10,6 +10,8 @@ from models.analytics.energy.performance import get_performance, get_performance
 from models.analytics.energy.queries import EnergyQuery
 from tests.analytics.drawn_fleets import HEARTBEAT, METERS, VEHICLES, fleets, moments, store_fleet, windows
 
+pytestmark = pytest.mark.slow
+
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(fleet=fleets, window=windows, vehicle_id=st.sampled_from(VEHICLES))

@@ -48,6 +48,7 @@ def test_the_watermark_is_a_whole_minute_behind_the_clock():
     assert watermark_target(NOON + timedelta(minutes=5, seconds=59)) == NOON + timedelta(minutes=4)
 
 
+@pytest.mark.slow
 def test_the_first_run_rolls_up_all_of_history(database, send):
     old = NOON - timedelta(days=300)
     send(meter(at=old, kwhConsumedAc=3), meter(at=NOON, kwhConsumedAc=2), vehicle(at=old + 5 * HOUR))
@@ -170,6 +171,7 @@ def test_replayed_dead_letters_leave_stale_marks(database, resources):
     assert list_marks(database) == [("meter", ["M001"], NOON - HOUR, NOON)]
 
 
+@pytest.mark.slow
 def test_roll_ups_of_history_that_was_dropped_stay(database, send):
     send(meter(at=NOON - timedelta(days=400)), vehicle(at=NOON - timedelta(days=400)), vehicle(at=NOON))
     roll_up(database, NOON + HOUR)
@@ -217,6 +219,7 @@ def assert_watermark_waits(database) -> None:
     assert get_state(database).watermark == NOON
 
 
+@pytest.mark.slow
 def test_drains_and_roll_ups_at_once_miss_nothing(database, resources):
     """Two threads store readings close to the watermark, while a third moves it as fast as it can."""
     start_watermark(database, NOON)

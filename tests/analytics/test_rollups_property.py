@@ -17,6 +17,8 @@ from tests.analytics.oracle import HOUR
 from tests.analytics.world import BASE, MINUTES, World, at, beginnings, events
 from tests.rollups import HEARTBEAT, hourly_rows, roll_up
 
+pytestmark = pytest.mark.slow
+
 
 def assert_same(found: dict, expected: dict) -> None:
     assert found.keys() == expected.keys()

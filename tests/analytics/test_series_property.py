@@ -12,6 +12,8 @@ from models.readings import KINDS
 from tests.analytics.world import METERS, MINUTES, VEHICLES, World, at, events, minutes
 from tests.rollups import HEARTBEAT
 
+pytestmark = pytest.mark.slow
+
 WINDOWS = st.tuples(minutes, st.integers(1, MINUTES + 180)).map(lambda drawn: (at(drawn[0]), at(sum(drawn))))
 ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])
 

@@ -13,6 +13,8 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.stack import Stack
 from tests.chaos.trials import FAULTS, Trial, inflict_and_audit, table_of
 
+pytestmark = pytest.mark.slow
+
 SEED = 3
 READINGS_A_SECOND = 400
 READINGS_A_BATCH = 10

@@ -9,6 +9,8 @@ import pytest
 from models.readings import Entry, MeterReading, encode_entry
 from workers.drain import drain_batch
 
+pytestmark = pytest.mark.slow
+
 READINGS = 100_000
 OWNER = "one shard"
 READINGS_AN_ENTRY = 500

@@ -26,6 +26,8 @@ from tests.deploy.compose_file import (
 from tests.factories import meter
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def image(tmp_path) -> Path:

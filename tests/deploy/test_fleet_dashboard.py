@@ -14,6 +14,8 @@ import yaml
 from tests import ROOT
 from tests.deploy.compose_file import compose
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "deploy/grafana"
 DASHBOARD = json.loads((FOLDER / "dashboards/fleet.json").read_text())
 PANELS = DASHBOARD["panels"]

@@ -13,6 +13,8 @@ from tests.deploy.proxy import CONFIGURATION, engine_of_the_test, proxying
 from tests.factories import meter
 from tests.processes import serving, wait_until
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 LIMIT = Settings.__dataclass_fields__["max_body_bytes"].metadata["setting"].default
 SLOW = (

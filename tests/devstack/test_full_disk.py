@@ -13,7 +13,10 @@ import urllib3
 from devstack import server
 from tests.devstack.stack import eventually, started
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk"),
+]
 READING = {"meterId": "FULL", "kwhConsumedAc": 1, "voltage": 230, "timestamp": "2026-02-10T10:00:00Z"}
 
 

@@ -15,6 +15,8 @@ import redis
 from devstack import postgres_server, redis_server, server
 from tests import ROOT
 
+pytestmark = pytest.mark.slow
+
 NOBODY = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 

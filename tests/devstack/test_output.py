@@ -6,6 +6,8 @@ import pytest
 
 from devstack.output import LogFile, Output
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_followed_log_is_read_across_its_rotation(tmp_path: Path):
     path = tmp_path / "web.log"

@@ -5,6 +5,8 @@ import pytest
 from devstack import quiet
 from devstack.quiet import Quiet
 
+pytestmark = pytest.mark.slow
+
 AT = "2026-11-21T17:06:10.684946Z"
 STORED = (
     f"{AT} [info     ] batch_stored                   dead_letters=0 devices=50 entries=1 readings=50 seconds=0.009"

@@ -13,6 +13,8 @@ from models.environment import SettingsError
 from tests import ROOT
 from tests.devstack.stack import refusal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "value"),

@@ -13,6 +13,8 @@ import redis
 
 from devstack import StackError, postgres_server, redis_server, server
 
+pytestmark = pytest.mark.slow
+
 
 def row_count(url: str) -> int:
     with psycopg.connect(url) as connection:

@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from devstack import server
 from models.environment import declared
 from models.settings import Settings
 from tests import ROOT
 from tests.devstack.stack import eventually, started
+
+pytestmark = pytest.mark.slow
 
 BANNER = ["ready", "docs", "commands", "logs", "elsewhere", "try"]
 

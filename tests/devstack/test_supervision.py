@@ -15,6 +15,8 @@ from devstack.programs import Program
 from devstack.supervision import Events, supervised
 from tests.devstack.stack import eventually
 
+pytestmark = pytest.mark.slow
+
 ORPHANING = "import os, time; os.fork(); time.sleep(600)"  # a child outlives its parent, as with granian
 
 

@@ -10,6 +10,8 @@ from models.readings import VEHICLE
 from tests.exports.files import EXPORT, MANY, csv_rows
 from tests.factories import meter, stamp
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_command_writes_the_same_as_the_service(runner, client, many, tmp_path):
     window = {"kind": "vehicle", "from": stamp(many[0]), "to": stamp(many[1])}

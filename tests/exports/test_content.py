@@ -9,6 +9,8 @@ from pyarrow import parquet
 from tests.exports.files import EXPORT, MANY, csv_rows, parquet_rows
 from tests.factories import ago, meter, stamp, vehicle
 
+pytestmark = pytest.mark.slow
+
 
 def test_csv_has_every_submission_with_the_values_as_they_were_sent(client, send):
     at = ago(minutes=5)

@@ -14,6 +14,8 @@ from tests.exports.files import EXPORT, MANY, csv_rows
 from tests.factories import bearer, stamp
 from tests.processes import free_port, running, wait_until_live
 
+pytestmark = pytest.mark.slow
+
 WEB = ["granian", "--interface", "wsgi", "--factory", "--workers", "1", "--blocking-threads", "4", "--no-ws"]
 
 

@@ -21,6 +21,8 @@ from models.storage.partitions import ensure_partitions, list_partitions
 from tests import ROOT
 from tests.factories import ago, meter
 
+pytestmark = pytest.mark.slow
+
 WORKER_NAME = f"{WORKER}celery@test/1"
 AWAY = "127.0.0.1:1"
 

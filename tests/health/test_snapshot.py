@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from alembic.script import ScriptDirectory
 
 from models.revisions import known_revisions
@@ -14,6 +15,7 @@ def test_known_revisions_are_those_of_alembic():
     assert known_revisions() == tuple(script.revision for script in scripts.walk_revisions())
 
 
+@pytest.mark.slow
 def test_a_web_process_does_not_import_alembic(servers):
     code = """if True:
         import sys, webapp

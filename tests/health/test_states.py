@@ -11,6 +11,8 @@ from tests import ROOT
 from tests.health import states
 from tests.health.states import World, produced
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = (ROOT / "docs/doctor.md").read_text().split("## States")[-1]
 
 

@@ -13,6 +13,8 @@ from models.health.status import collect_figures
 from tests import ROOT
 from tests.factories import ago, meter, vehicle
 
+pytestmark = pytest.mark.slow
+
 STATUS = [sys.executable, "-m", "webapp.commands", "status"]
 
 

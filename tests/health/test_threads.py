@@ -12,6 +12,8 @@ from models.observability import threads
 from models.observability.thread_ages import list_published_ages, start_publication
 from models.observability.threads import WatchedThread
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stop(alive):

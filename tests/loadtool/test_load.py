@@ -9,6 +9,8 @@ from loadtool.load import LOADED
 from tests import ROOT
 from tests.processes import ENERGY, environment_without_stack
 
+pytestmark = pytest.mark.slow
+
 
 def last_row(output: str) -> list[str]:
     """The cells of a table's last row: here the summary's."""

@@ -10,6 +10,8 @@ import pytest
 from loadtool.connection import Answer, Connection, NoAnswer, NotConnected, Server
 from loadtool.pacer import Pacer, Pause, Request
 
+pytestmark = pytest.mark.slow
+
 OK = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 

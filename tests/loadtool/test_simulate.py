@@ -15,6 +15,8 @@ from tests import ROOT
 from tests.factories import meter, vehicle
 from tests.processes import ENERGY, environment_without_stack
 
+pytestmark = pytest.mark.slow
+
 NOW = int(datetime.now(UTC).timestamp() // 60)
 
 

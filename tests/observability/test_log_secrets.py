@@ -11,6 +11,8 @@ from models.observability import logs
 from tests.factories import meter
 from tests.observability.log_output import FORMATS, serving, worker_prints
 
+pytestmark = pytest.mark.slow
+
 SECRET = "s3cr3t-d0-n0t-l0g"
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \[")
 

@@ -9,6 +9,8 @@ from models.access.keys import Rights, create_key
 from tests.factories import ago, meter, stamp
 from tests.observability.log_output import serving, worker_prints
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def json_server(servers, tmp_path_factory):

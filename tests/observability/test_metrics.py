@@ -24,6 +24,8 @@ from tests.processes import free_port, running
 from workers import drain as drain_module
 from workers.metrics import FAILURES
 
+pytestmark = pytest.mark.slow
+
 CELERY = ["celery", "--quiet", "-A", "workers", "worker", "--loglevel", "ERROR", "--concurrency", "2"]
 GRANIAN = ["granian", "--interface", "wsgi", "--factory", "--workers", "2", "--blocking-threads", "4", "--no-ws"]
 RESPAWNING = ["--respawn-failed-workers", "--workers-kill-timeout", "5", "webapp:create_app"]

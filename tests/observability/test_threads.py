@@ -12,6 +12,8 @@ from models.observability import threads
 from models.observability.logs import configure_logs
 from models.observability.threads import WatchedThread, list_thread_ages, start_rounds
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def logged(resources, capsys, monkeypatch):

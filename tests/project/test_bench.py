@@ -26,6 +26,8 @@ from tests import ROOT
 from webapp.ingest.decoding import decode
 from webapp.ingest.fast_decoding import Bounds
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 2, 3, 12, 0, tzinfo=UTC)
 DOCUMENT = (ROOT / "docs/benchmarks.md").read_text()
 

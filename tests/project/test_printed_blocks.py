@@ -15,6 +15,8 @@ from devstack import server
 from tests import ROOT
 from tests.devstack.stack import Stack, environment, eventually, started
 
+pytestmark = pytest.mark.slow
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # The blocks that are not pasted here: the first words of a line in each, and why.
 NOT_PASTED = {

@@ -3,8 +3,12 @@
 import re
 import subprocess
 
+import pytest
+
 from tests import ROOT
 from tests.processes import free_port, running, wait_until_live
+
+pytestmark = pytest.mark.slow
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 (EXAMPLE,) = [block for block in BLOCKS if "/v1/telemetry" in block]

@@ -82,6 +82,7 @@ def load_or_none(row: bytes, kind):
         return None
 
 
+@pytest.mark.slow
 @settings(max_examples=1500)
 @given(rows=st.lists(readings | nearly_good, min_size=1, max_size=3), kind=st.sampled_from([None, METER, VEHICLE]))
 def test_both_decoders_accept_the_same_readings_with_the_same_values(rows, kind):

@@ -7,6 +7,8 @@ import pytest
 from tests.factories import vehicle
 from tests.security.raw import exchange
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "sent",

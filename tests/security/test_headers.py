@@ -67,6 +67,7 @@ def test_docs_may_run_only_their_own_scripts(client):
         assert EVERYWHERE.items() <= dict(client.get(f"/docs/{file}").headers).items()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
 def test_the_docs_page_works_in_a_browser_under_its_policy(port, tmp_path):
     shown = subprocess.run(

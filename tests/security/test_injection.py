@@ -64,6 +64,7 @@ def test_csv_cells_hold_no_formulas(client, drain_all):
         assert re.fullmatch(r"[A-Za-z0-9._:-]*", cell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -90,6 +91,7 @@ def test_no_parameter_splits_a_header(client, path):
     assert "Set-Cookie" not in answer.headers
 
 
+@pytest.mark.slow
 def test_an_echoed_header_does_not_split_the_answer(port):
     for forged in ("a\r\n Set-Cookie: a=1", "a\rSet-Cookie: a=1", "a\x0bSet-Cookie: a=1", "a\x85Set-Cookie: a=1"):
         request = f"GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: {forged}\r\nConnection: close\r\n\r\n"

@@ -11,6 +11,8 @@ import sqlalchemy
 from models.schema import metadata
 from tests import ROOT
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = """
 select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, coll.collname, a.attidentity,
        pg_get_expr(d.adbin, d.adrelid)

@@ -15,6 +15,8 @@ from models.stream.telemetry import TelemetryStream
 from tests.stream.lossy_proxy import LossyProxy
 from tests.stream.owners import OWNERS
 
+pytestmark = pytest.mark.slow
+
 
 def test_scripts_are_loaded_again_after_redis_lost_them(stream, broker):
     stream.append(b"x", owner=OWNERS[0])

@@ -8,6 +8,8 @@ import pytest
 from tests import ROOT
 from tests.processes import environment_without_stack
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "command",

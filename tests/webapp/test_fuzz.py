@@ -13,6 +13,8 @@ from models.stream.entry_ids import EntryId
 from tests.factories import meter, vehicle
 from webapp.ingest.views import PATHS
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTED = {200, 201, 202, 400, 411, 413, 415, 422}
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

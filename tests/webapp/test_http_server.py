@@ -10,6 +10,8 @@ import pytest
 from tests.factories import meter
 from tests.processes import ask_raw
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 8 * 1024 * 1024
 
 

@@ -9,6 +9,7 @@ from tests.factories import ago, meter, post_with_key, vehicle
 MOST_BYTES = 500  # docs/deployment.md counts 350; here the keys have the most characters
 
 
+@pytest.mark.slow
 def test_a_token_does_not_hold_the_errors_of_its_answer(client, broker, drain_all):
     rows = [meter("M001"), *[{"meterId": "?", "voltage": "high"} for _ in range(100)]]
     headers = [{"Idempotency-Key": uuid.uuid4().hex * 4} for _ in range(200)]

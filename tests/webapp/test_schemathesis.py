@@ -16,6 +16,8 @@ from webapp.http.paging import encode_cursor
 from webapp.openapi.document import build_document
 from webapp.routes import register_routes
 
+pytestmark = pytest.mark.slow
+
 SMALL_BATCHES = ("MAX_BATCH_READINGS", "100")  # schemathesis sends the largest often
 NDJSON = "application/x-ndjson"
 CONFIG = {

@@ -14,6 +14,8 @@ from models.resources import connect_web
 from tests.factories import meter
 from webapp.http.resources import FAILURES_TO_OPEN, PROBE_AFTER_SECONDS, new_breaker
 
+pytestmark = pytest.mark.slow
+
 URL = "/v1/analytics/performance/V001"
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests import ROOT
 from workers import exchange
 
+pytestmark = pytest.mark.slow
+
 CERTIFICATE = ROOT / "tests/loadtool/localhost.pem"
 
 

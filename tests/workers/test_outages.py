@@ -19,6 +19,8 @@ from devstack import postgres_server, redis_server, server
 from models.observability import outages
 from tests import ROOT
 
+pytestmark = pytest.mark.slow
+
 OUTAGE_SECONDS = 12
 
 

@@ -15,6 +15,8 @@ from tests.processes import ENERGY, environment_without_stack
 from webapp.commands import COMMANDS, energy, main
 from webapp.commands.environment import use_local_stack
 
+pytestmark = pytest.mark.slow
+
 
 def test_help_lists_every_command_without_importing_any():
     program = """if True:
