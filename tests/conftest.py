@@ -3,6 +3,7 @@ free ports in a folder of their own. The migrations create the schema. fakeredis
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def servers() -> Iterator[Servers]:
     """Postgres and Redis with the product's own server settings, and the schema at head."""
     # Run as root, Postgres changes to another user, who cannot enter pytest's temporary folder.
     with (
-        tempfile.TemporaryDirectory(prefix="energy-tests-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="energy-tests-", dir=_memory(), ignore_cleanup_errors=True) as folder,
         server.running(_with_replication(Path(folder))) as database_url,
         # With all rights: some tests change its configuration.
         server.running(redis_server.prepare(Path(folder), rights="~* &* +@all")) as redis_url,
@@ -61,7 +62,13 @@ def _with_replication(folder: Path) -> server.Server:
     prepared = postgres_server.prepare(folder)
     rights = ["alter role energy replication", "grant execute on function pg_switch_wal to energy"]
     postgres_server.run_alone(prepared.directory, postgres_server.DATABASE, rights)
-    return prepared
+    return replace(prepared, argv=[*prepared.argv, "-c", "max_wal_size=256MB"])  # may be in memory
+
+
+def _memory() -> Path | None:
+    """A folder in memory if there is plenty: with the product's settings each commit waits for the disk."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 4_000_000_000 else None
 
 
 @pytest.fixture(scope="session")

@@ -1,46 +1,50 @@
 """`make quick` leaves out what starts processes: what runs there is a function, a statement or a request at a time."""
 
 import ast
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 from tests import ROOT
 
-# Of tests.processes, tests.devstack.stack and the fixtures that use them.
+# Of tests.processes, tests.devstack.stack and the modules that use them.
 STARTS_PROCESSES = {"serving", "running", "started", "Popen", "wait_until_live", "logged"}
 FIXTURES = {"port", "proxy", "cluster", "reader", "stack", "ground"}
 # Starts Redis, for less than a second.
 ALLOWED = {"tests/deploy/test_containers.py"}
 
 
-@pytest.fixture(scope="module")
-def quick() -> dict[str, set[str]]:
-    """The tests of `make quick`: their names by module."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, "--override-ini=addopts=", "tests"], cwd=ROOT, capture_output=True, text=True)
-    found: dict[str, set[str]] = {}
-    for line in done.stdout.splitlines():
-        module, _, name = line.partition("::")
-        if name:
-            found.setdefault(module, set()).add(name.split("[")[0].split("::")[-1])
-    assert done.returncode == 0, done.stdout
-    return found
+def is_slow(mark: ast.expr) -> bool:
+    return "mark.slow" in ast.unparse(mark)
 
 
-def test_most_tests_are_quick(quick):
-    assert len(quick) > 75
-    assert "tests/promises/test_exactly_once.py" in quick
+def quick_parts(path: Path) -> list[ast.stmt]:
+    """The statements of a test module without those that are marked slow; none if all of it is."""
+    body = ast.parse(path.read_text()).body
+    if any(isinstance(node, ast.Assign) and is_slow(node) for node in body):
+        return []
+    return [node for node in body if not any(map(is_slow, getattr(node, "decorator_list", [])))]
 
 
-def test_quick_tests_start_no_processes(quick):
-    for module in set(quick) - ALLOWED:
-        tree = ast.parse((ROOT / module).read_text())
-        for node in ast.walk(tree):
+QUICK = {
+    str(path.relative_to(ROOT)): parts
+    for path in sorted((ROOT / "tests").rglob("test_*.py"))
+    if (parts := quick_parts(path))
+}
+
+
+def test_most_modules_have_quick_tests():
+    assert len(QUICK) > 75
+    assert "tests/promises/test_exactly_once.py" in QUICK
+
+
+@pytest.mark.parametrize("module", sorted(set(QUICK) - ALLOWED))
+def test_quick_tests_start_no_processes(module):
+    for part in QUICK[module]:
+        for node in ast.walk(part):
             if isinstance(node, ast.Call):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 assert called not in STARTS_PROCESSES, f"{module}:{node.lineno} starts a process: mark it slow"
-            if isinstance(node, ast.FunctionDef) and node.name in quick[module]:
+            if isinstance(node, ast.FunctionDef):
                 asked = FIXTURES & {argument.arg for argument in node.args.args}
-                assert not asked, f"{module}::{node.name} uses {asked}: mark it slow"
+                assert not asked, f"{module}:{node.lineno} uses {asked}: mark it slow"

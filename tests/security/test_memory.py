@@ -16,6 +16,8 @@ import pytest
 from models.access.keys import Rights, create_key
 from tests.factories import bearer, meter
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = 8
 MAX_MEGABYTES = 400
 SIZE = 8 * 1024 * 1024 - 1024

@@ -14,6 +14,8 @@ from tests.factories import bearer, meter, vehicle
 from tests.processes import ask_raw
 from webapp.http.bounds.places import NoPlace, Places
 
+pytestmark = pytest.mark.slow
+
 
 def head(key: str, length: int, extra: str = "") -> str:
     return (
