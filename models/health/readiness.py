@@ -39,7 +39,7 @@ def check_readiness(snapshot: Snapshot) -> dict[str, Check]:
     return {
         "disk": check_disk(snapshot.settings.checked_folders),
         "postgres": check_postgres(snapshot),
-        "connections": check_connections(postgres) if postgres else NO_POSTGRES,
+        "connections": check_connections(postgres, is_pool_busy=snapshot.is_pool_busy) if postgres else NO_POSTGRES,
         "transactions": check_transactions(postgres) if postgres else NO_POSTGRES,
         "slots": check_slots(postgres) if postgres else NO_POSTGRES,
         "migrations": check_migrations(postgres) if postgres else NO_POSTGRES,

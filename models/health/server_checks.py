@@ -16,6 +16,10 @@ FREE_MEMORY_SHARE = 0.2
 MIB = 1024 * 1024
 # More than this share in use is a warning: a restart of web and workers needs some.
 FULL_SHARE = 0.9
+BUSY_POOL_REMEDY = (
+    "energy_request_seconds by route shows the slow reads: give their key fewer requests (--requests-per-second), "
+    "or raise DB_POOL_SIZE"
+)
 # A replica that restarts falls behind by less.
 SLOT_BYTES = 64 * MIB
 
@@ -60,13 +64,16 @@ def check_migrations(postgres: PostgresSnapshot) -> Check:
     return good(f"The schema is at {head}, the newest revision", **figures)
 
 
-def check_connections(postgres: PostgresSnapshot) -> Check:
+def check_connections(postgres: PostgresSnapshot, *, is_pool_busy: bool) -> Check:
     used, bound = postgres.connections, postgres.max_connections
     figures = {"used": used, "max": bound}
     if used >= bound * FULL_SHARE:
         return warning(f"{used} of {bound} connections are in use: Postgres refuses more", **figures).with_remedy(
             NO_CONNECTIONS.remedy
         )
+    if is_pool_busy:
+        detail = "All connections of a web process are in use: its requests wait for one, and may get 503"
+        return warning(detail, **figures).with_remedy(BUSY_POOL_REMEDY)
     return good(f"{used} of {bound} connections are in use", **figures)
 
 

@@ -58,6 +58,7 @@ class Snapshot:
     stuck_shards: dict[int, float]  # for how many seconds they have not moved
     blockers: list[Session]  # if a shard is stuck: the sessions that hold what the drain needs
     thread_ages: list[ThreadAge]  # without Redis those of this process alone
+    is_pool_busy: bool = False  # none of this process's connections became free in time
 
 
 def take_snapshot(resources: Resources) -> Snapshot:
@@ -66,9 +67,10 @@ def take_snapshot(resources: Resources) -> Snapshot:
     An outage is a known cause or the class of the error, without its text, and a process is only its role: anybody
     may read /health/ready.
     """
-    snapshot = _take_snapshot(resources.settings, partial(_from_pool, resources), detailed=False)
+    pool = _PoolFirst(resources)
+    snapshot = _take_snapshot(resources.settings, pool.connect, detailed=False)
     published = [age._replace(process=age.process.split(" ")[0]) for age in snapshot.thread_ages]
-    return replace(snapshot, thread_ages=published + list_own_ages("this process"))
+    return replace(snapshot, thread_ages=published + list_own_ages("this process"), is_pool_busy=pool.is_busy)
 
 
 def take_detailed_snapshot(settings: Settings) -> Snapshot:
@@ -76,14 +78,37 @@ def take_detailed_snapshot(settings: Settings) -> Snapshot:
     return _take_snapshot(settings, partial(connect, settings), detailed=True)
 
 
-@contextmanager
-def _from_pool(resources: Resources) -> Iterator[BoundedConnection]:
-    try:
-        with resources.database.connection(timeout=WAIT_SECONDS) as connection:
-            yield connection
-    except PoolTimeout:
-        with connect(resources.settings):  # raises why the pool can't connect, which the pool only logs
-            raise
+class _PoolFirst:
+    """Connections of the pool; once none is free in time, connections of their own.
+
+    So requests that keep the pool busy do not look like an outage of Postgres, and the reason for a real one is
+    raised, which the pool only logs.
+    """
+
+    def __init__(self, resources: Resources):
+        self._resources = resources
+        self.is_busy = False
+
+    @contextmanager
+    def connect(self) -> Iterator[BoundedConnection]:
+        pooled = self._take_free()
+        if pooled is None:
+            with connect(self._resources.settings) as own:
+                yield own
+            return
+        try:
+            yield pooled
+        finally:
+            self._resources.database.putconn(pooled)
+
+    def _take_free(self) -> BoundedConnection | None:
+        if self.is_busy:
+            return None
+        try:
+            return self._resources.database.getconn(timeout=WAIT_SECONDS)
+        except PoolTimeout:
+            self.is_busy = True
+            return None
 
 
 def connect(settings: Settings) -> BoundedConnection:

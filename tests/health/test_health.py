@@ -286,6 +286,21 @@ def test_readiness_shows_no_address_of_a_server(with_environment, client, runner
     assert "127.0.0.1" in runner.invoke(args=["status"]).output
 
 
+def test_requests_that_hold_all_connections_are_no_outage_of_postgres(with_environment, app, client):
+    with_environment(DB_POOL_SIZE="2")
+    pool = app.extensions["resources"].database
+    held = [pool.getconn(timeout=5) for _ in range(2)]
+    try:
+        answer = client.get("/health/ready")
+    finally:
+        for connection in held:
+            pool.putconn(connection)
+    assert answer.status_code == 200, answer.json
+    assert answer.json["checks"]["postgres"]["ok"]
+    assert "All connections of a web process are in use" in answer.json["warnings"]["connections"][0]
+    assert "connections" not in client.get("/health/ready").json["warnings"]
+
+
 def test_a_diverged_stream_is_named(with_environment, named, database):
     database.execute("insert into ingest_positions (shard, entry_id, previous_entry_id) values (1, '2000-0', '1000-0')")
     expect(named, "stream", "Diverged from the stored positions: shards 1")
