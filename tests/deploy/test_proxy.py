@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import threading
 from contextlib import ExitStack
 
@@ -66,14 +67,18 @@ def test_a_body_of_the_bound_reaches_the_engine(proxy, resources):
     assert "JSON" in answer.json()["message"]
 
 
-def test_http_2(proxy, resources):
+def get_over_http_2(path: str, ends: bool = True) -> bytes:
     """One request in frames: the path as a literal, the rest by index (RFC 9113, RFC 7541)."""
-    path, authority = b"/health/live", b"localhost"
-    headers = bytes([0x82, 0x87, 0x04, len(path)]) + path + bytes([0x01, len(authority)]) + authority
+    authority = b"localhost"
+    headers = bytes([0x82, 0x87, 0x04, len(path)]) + path.encode() + bytes([0x01, len(authority)]) + authority
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
+    return preface + len(headers).to_bytes(3, "big") + bytes([1, 4 + ends, 0, 0, 0, 1]) + headers
+
+
+def test_http_2(proxy, resources):
     with proxy.connect("h2", "http/1.1") as connection:
         assert connection.selected_alpn_protocol() == "h2"
-        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
-        connection.sendall(preface + len(headers).to_bytes(3, "big") + bytes([1, 5, 0, 0, 0, 1]) + headers)
+        connection.sendall(get_over_http_2("/health/live"))
         stream = connection.makefile("rb")
         kind = payload = None
         while kind != 1:
@@ -153,18 +158,67 @@ def test_an_engine_that_does_not_answer_is_504(tmp_path):
         assert response.headers["Retry-After"] == "5"
 
 
-def test_one_address_is_bounded_and_a_silent_body_is_ended(tmp_path):
-    def answer(connection, head):
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+def accept(connection, head):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
+
+def test_one_address_is_bounded_and_a_silent_body_is_ended(tmp_path):
     changes = {"by_address 256": "by_address 2", "client_body_timeout 15s": "client_body_timeout 1s"}
-    with engine_of_the_test(answer) as port, proxying(tmp_path, port, **changes) as proxy, ExitStack() as stack:
+    with engine_of_the_test(accept) as port, proxying(tmp_path, port, **changes) as proxy, ExitStack() as stack:
         slow = [stack.enter_context(proxy.connect()) for _ in range(2)]
         for connection in slow:
             connection.sendall(SLOW)
         wait_until(lambda: proxy.request("GET", "/").status == 429, "both are counted")
         assert slow[0].recv(65536) == b""
         wait_until(lambda: proxy.request("GET", "/").status == 200, "both are ended")
+
+
+def first_bytes(proxy, head: bytes) -> bytes:
+    """Of the answer to a request that goes on; none if nothing is answered within 2 s."""
+    with proxy.connect() as connection:
+        connection.settimeout(2)
+        connection.sendall(head)
+        try:
+            return connection.recv(12)
+        except TimeoutError:
+            return b""
+
+
+def test_bodies_that_go_to_files_are_bounded_for_an_address(tmp_path):
+    large = SLOW.replace(b"1000", b"8000000")
+    chunked = large.replace(b"Content-Length: 8000000", b"Transfer-Encoding: chunked").replace(b"[", b"f0000\r\n[")
+    changes = {"filed_bodies 24": "filed_bodies 1"}
+    with engine_of_the_test(accept) as port, proxying(tmp_path, port, **changes) as proxy, proxy.connect() as first:
+        first.sendall(large)
+        wait_until(lambda: first_bytes(proxy, large) == b"HTTP/1.1 429", "the first is counted")
+        assert first_bytes(proxy, chunked) == b"HTTP/1.1 429"
+        assert first_bytes(proxy, large.replace(b"POST", b"GET")) == b"HTTP/1.1 429"
+        assert proxy.request("GET", "/").status == 200
+        assert proxy.request("POST", "/", body=b"{}", headers=JSON).status == 200
+
+
+def test_bodies_of_http_2_without_a_length_are_bounded_too(tmp_path):
+    changes = {"unannounced_bodies 40": "unannounced_bodies 1"}
+    with engine_of_the_test(accept) as port, proxying(tmp_path, port, **changes) as proxy, ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(proxy.connect("h2")).sendall(get_over_http_2("/", ends=False))
+        wait_until(lambda: [line["status"] for line in proxy.log()] == ["429"], "the second is refused")
+        assert proxy.request("GET", "/").status == 200
+
+
+def test_without_space_for_a_body_it_is_503(tmp_path):
+    """Bodies that go to no file are still accepted."""
+    with engine_of_the_test(accept) as port, proxying(tmp_path, port) as proxy, ExitStack() as stack:
+        folder = proxy.folder / "bodies"
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+            folder.rmdir()  # without root: the error of another cause
+        else:
+            stack.callback(subprocess.run, ["umount", "--lazy", folder], check=True)
+        response = proxy.request("POST", "/v1/telemetry", body=b" " * 4_000_000, headers=JSON)
+        assert (response.status, response.json()["statusCode"]) == (503, 503)
+        assert response.json()["path"] == "/v1/telemetry"
+        assert response.headers["Retry-After"] == "5"
+        assert proxy.request("POST", "/v1/telemetry", body=b"{}", headers=JSON).status == 200
 
 
 # ── The same bounds as the engine ────────────────────────────────────────────────────────────────────────────────
@@ -182,4 +236,7 @@ def test_bounds_fit_those_of_the_engine():
     assert int(number) * int(size.removesuffix("k")) * 1024 == int(option(web["command"], "--http1-buffer-size"))
     (keepalive,) = re.findall(r"keepalive_timeout (\d+)s; # granian", CONFIGURATION)
     assert int(keepalive) * 1000 < int(option(web["command"], "--http1-header-read-timeout"))
+    (size,) = re.findall(r"^/tmp:size=(\d+)m$", compose()["services"]["proxy"]["tmpfs"][0])
+    files = sum(int(number) for number in re.findall(r"limit_conn \w+_bodies (\d+);", CONFIGURATION))
+    assert 0 < files * LIMIT < int(size) * 1024**2 * 3 / 4  # one address leaves space for others
     assert float(directive("proxy_read_timeout")[:-1]) > 4 * float(web["environment"]["DB_TIMEOUT_SECONDS"])
