@@ -1,16 +1,17 @@
 import socket
 import threading
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 
 class LossyProxy:
     """A proxy before Redis that can drop the answer to one append and cut the connection."""
 
     def __init__(self, redis_url: str):
-        host, port = redis_url.removeprefix("redis://").split("/")[0].split(":")
-        self._target = (host, int(port))
+        redis = urlsplit(redis_url)
+        self._target = (redis.hostname, redis.port)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.url = redis_url.replace(f":{redis.port}/", f":{self._listener.getsockname()[1]}/")
         self.lost = 0
         self._lose = False
         self._lost_on: socket.socket | None = None

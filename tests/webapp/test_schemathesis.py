@@ -53,6 +53,7 @@ CURSORS = {
     "/v1/vehicles": ("V",),
     "/v1/meters": ("M",),
     "/v1/alerts": (5,),
+    "/v1/losses": (5,),
     "/v1/sessions": (datetime.max, 5),  # noqa: DTZ901
     "/v1/tariffs": ("depot",),
     "/v1/analytics/fleet/vehicles": (int(datetime.now(UTC).timestamp()) - 3600, 0.5, "V"),
