@@ -189,10 +189,6 @@ class Settings:
         return frozenset(filter(None, self.cors_origins.split(",")))
 
     @property
-    def host_names(self) -> frozenset[str]:
-        return frozenset(filter(None, self.allowed_hosts.split(",")))
-
-    @property
     def checked_folders(self) -> list[str]:
         return [folder for folder in self.data_folders.split(",") if folder]
 

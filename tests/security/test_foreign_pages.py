@@ -23,7 +23,8 @@ FOREIGN = {
     "such a name as its own origin": {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"},
     "a name that looks like an address": {"Host": "127.0.0.1.evil.example"},
     "a name that ends alike": {"Host": "notlocalhost"},
-    "no name at all": {"Host": "[::1"},
+    "no address": {"Host": "[::1"},
+    "no name at all": {"Host": ":8000"},
 }
 OWN = {
     "no browser": {},

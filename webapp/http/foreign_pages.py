@@ -29,7 +29,7 @@ def find_refusal(environ: WSGIEnvironment, settings: Settings) -> str | None:
     if settings.auth != "off":
         return None
     host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
-    if host and not _is_own_host(host, settings.host_names):
+    if host and not _is_own_host(host, settings.allowed_hosts):
         return f"{_HERE}: the name in `Host` is not known. Call it by address or as localhost, or set ALLOWED_HOSTS"
     if origin is not None:
         if origin in settings.allowed_origins or _is_same(origin, host):
@@ -46,11 +46,14 @@ def _refuse_foreign_pages() -> Response | None:
 
 
 @lru_cache(maxsize=64)
-def _is_own_host(host: str, allowed: frozenset[str]) -> bool:
-    """Whether no foreign page can have this host: DNS rebinding needs a name of the attacker's."""
+def _is_own_host(host: str, allowed: str) -> bool:
+    """Whether no foreign page can have this host: DNS rebinding needs a name of the attacker's.
+
+    `allowed` is ALLOWED_HOSTS.
+    """
     try:
         name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
-        if name in allowed or name == "localhost" or name.endswith(".localhost"):
+        if name in ("localhost", *filter(None, allowed.split(","))) or name.endswith(".localhost"):
             return True
         ipaddress.ip_address(name)
     except ValueError:
