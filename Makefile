@@ -19,7 +19,7 @@ up: $(VENV)/.installed | python ## the whole stack on this machine, until Ctrl-C
 	@exec $(BIN)/python -m devstack
 
 test: $(VENV)/.installed-dev ## all tests; ARGS= goes to pytest
-	@echo 'make test: all tests, with faults and whole stacks: 6 minutes on two idle cores (make quick: 1 minute)'
+	@echo 'make test: all tests, with faults and whole stacks: 6 to 15 minutes (make quick: about one)'
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 quick: $(VENV)/.installed-dev ## the tests that start no process and wait for none; ARGS= goes to pytest

@@ -65,7 +65,7 @@ def create_fleet(client, send, database: psycopg.Connection) -> datetime:
         map_meter(client, vehicle_id, meter_id)
         set_device(database, METER, meter_id, {"site": "depot"})
     set_tariff(database, Tariff("depot", "EUR", "Europe/Berlin", Decimal("0.3")))
-    start_watermark(database, hour - timedelta(hours=24))
+    start_watermark(database, hour)
     send(
         meter("M1", hour, kwhConsumedAc=10),
         vehicle("V1", hour, kwhDeliveredDc=9, batteryTemp=20),
