@@ -22,7 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from models.resources import connect_web
     from webapp import openapi
     from webapp.http import auth, errors, foreign_pages, headers, metrics, request_log
-    from webapp.http.bounds import limits, receiving
+    from webapp.http.bounds import heavy_reads, limits, receiving
     from webapp.http.resources import new_breaker
     from webapp.ingest import fast_door
     from webapp.routes import register_routes
@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # In this order.
     for each_request in (metrics, request_log, foreign_pages, fast_door, headers, errors, auth, limits, receiving):
         each_request.init_app(app)
+    heavy_reads.init_app(app)
     register_routes(app)
     openapi.init_app(app)
     return app

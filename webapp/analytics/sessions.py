@@ -13,6 +13,7 @@ from models.readings import rfc3339
 from webapp.analytics.session_answers import Session, SessionPage, longest_session, present_changed, present_sessions
 from webapp.http.answers import SerialId
 from webapp.http.auth import allows, binding, covers, require_devices
+from webapp.http.bounds.heavy_reads import heavy_read
 from webapp.http.clock import request_time
 from webapp.http.errors import ApiError, not_found
 from webapp.http.fields import PageSchema, Timestamp, device_id
@@ -177,7 +178,7 @@ def list_sessions(query: Mapping[str, Any]) -> SessionPage:
     after = decode_cursor(query["cursor"], datetime, int)
     if query["vehicle_id"] is not None:
         require_devices(query["vehicle_id"])
-    with database() as connection:
+    with heavy_read(), database() as connection:
         found = records.list_sessions(
             connection,
             vehicle_id=query["vehicle_id"],
@@ -197,7 +198,7 @@ def list_sessions(query: Mapping[str, Any]) -> SessionPage:
     "Sessions", "Show a charging session: energy, duration, state of charge, cost", scopes=(READ,), errors=(404,)
 )
 def get_session(session_id: SerialId) -> Session:
-    with database() as connection:
+    with heavy_read(), database() as connection:
         session = _found(records.get_session(connection, session_id))
         _require_visible(session.vehicle_id)  # the answer covers its meter too
         return present_sessions(connection, [session])[0]

@@ -6,6 +6,8 @@ all those before it have been slow for as long.
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flask import Response, g, request
 
@@ -61,6 +63,15 @@ class Places:
                 self._by_sender.pop(sender, None)
             if self._waiting:
                 self._ended.notify_all()
+
+    @contextmanager
+    def held(self, sender: str) -> Iterator[None]:
+        """A place for as long as the context lasts. Raises NoPlace."""
+        ticket = self.enter(sender)
+        try:
+            yield
+        finally:
+            self.leave(sender, ticket)
 
     def _wait_for_room(self, sender: str) -> None:
         give_up_at = time.monotonic() + self._patience

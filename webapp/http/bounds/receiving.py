@@ -35,11 +35,8 @@ def init_app(app: Flask) -> None:
 
 def receive(places: Places, stream: IO[bytes], size: int, sender: str) -> bytes:
     """Reads from the stream of a request. Raises NoPlace."""
-    ticket = places.enter(sender)
-    try:
+    with places.held(sender):
         return stream.read(size)
-    finally:
-        places.leave(sender, ticket)
 
 
 def read_piece(size: int) -> bytes:
