@@ -100,6 +100,7 @@ def test_redis_is_durable(services, tmp_path):
     assert services["redis"]["volumes"] == [f"redis:{given['--dir']}"]
 
 
+@pytest.mark.slow
 def test_redis_starts_with_these_options_and_wants_its_password(services, tmp_path):
     shell, option, script, name = services["redis"]["entrypoint"]
     check = services["redis"]["healthcheck"]["test"][1]

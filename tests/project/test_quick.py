@@ -10,8 +10,6 @@ from tests import ROOT
 # Of tests.processes, tests.devstack.stack and the modules that use them.
 STARTS_PROCESSES = {"serving", "running", "started", "Popen", "wait_until_live", "logged"}
 FIXTURES = {"port", "proxy", "cluster", "reader", "stack", "ground"}
-# Starts Redis, for less than a second.
-ALLOWED = {"tests/deploy/test_containers.py"}
 
 
 def is_slow(mark: ast.expr) -> bool:
@@ -38,7 +36,7 @@ def test_most_modules_have_quick_tests():
     assert "tests/promises/test_exactly_once.py" in QUICK
 
 
-@pytest.mark.parametrize("module", sorted(set(QUICK) - ALLOWED))
+@pytest.mark.parametrize("module", QUICK)
 def test_quick_tests_start_no_processes(module):
     for part in QUICK[module]:
         for node in ast.walk(part):
