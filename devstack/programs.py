@@ -58,7 +58,7 @@ def applications(settings: Settings) -> list[Program]:
         Program("beat", [*PYTHON, "celery", "--quiet", "-A", "workers", "beat", "--pidfile=",
                          "--schedule", str(settings.home / "run/beat")], stop_seconds=3),
         *([Program("simulate", [*PYTHON, "webapp.commands", "simulate", str(settings.simulate),
-                                "--url", settings.url], stop_seconds=1)] if settings.simulate else []),
+                                "--url", settings.url], stop_seconds=5)] if settings.simulate else []),
     ]  # fmt: skip
 
 

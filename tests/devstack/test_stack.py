@@ -110,8 +110,13 @@ def test_the_printed_addresses_answer(home: Path):
         assert printed == ["/", "/docs"]
         assert [stack.status(path) for path in printed] == [200, 200]
         control = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(home / "supervisord.conf"), "status"]
-        shown = subprocess.run(control, capture_output=True, text=True, check=False).stdout
-        assert re.findall(r"^(\w+) +RUNNING", shown, re.MULTILINE) == ["beat", "postgres", "redis", "web", "worker"]
+
+        def running() -> list[str]:
+            shown = subprocess.run(control, capture_output=True, text=True, check=False).stdout
+            return re.findall(r"^(\w+) +RUNNING", shown, re.MULTILINE)
+
+        # A program counts as running some seconds after its start.
+        eventually(lambda: running() == ["beat", "postgres", "redis", "web", "worker"])
 
 
 def test_the_first_screen_ends_with_the_addresses(home: Path):
