@@ -70,7 +70,7 @@ def _licences(name: str) -> list:
 
 
 def _needed(name: str) -> set[str]:
-    """The packages that a package requires here, with the extras that the lock could have asked for."""
+    """The packages that a package requires here, without its extras."""
     wanted = set()
     for text in metadata.requires(name) or []:
         requirement = Requirement(text)

@@ -51,17 +51,17 @@ def panels() -> list[dict]:
 
 def test_rules_and_dashboard_use_metrics_that_exist(families):
     exist = set().union(*map(names_of, families.values()))
-    asked = [rule["expr"] for rule in rules()] + [t["expr"] for panel in panels() for t in panel["targets"]]
-    assert len(asked) > 40
-    for expression in asked:
+    used = [rule["expr"] for rule in rules()] + [t["expr"] for panel in panels() for t in panel["targets"]]
+    assert len(used) > 40
+    for expression in used:
         names = set(NAME.findall(expression))
         assert names <= exist, expression
         assert names or "up{" in expression
 
 
 def test_the_dashboard_shows_every_metric_that_can_raise_an_alarm():
-    asked = set(NAME.findall(" ".join(rule["expr"] for rule in rules())))
-    assert asked <= set(NAME.findall(" ".join(t["expr"] for panel in panels() for t in panel["targets"])))
+    alarming = set(NAME.findall(" ".join(rule["expr"] for rule in rules())))
+    assert alarming <= set(NAME.findall(" ".join(t["expr"] for panel in panels() for t in panel["targets"])))
 
 
 def test_the_panels_of_the_dashboard_do_not_overlap():

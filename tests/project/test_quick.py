@@ -44,5 +44,5 @@ def test_quick_tests_start_no_processes(module):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 assert called not in STARTS_PROCESSES, f"{module}:{node.lineno} starts a process: mark it slow"
             if isinstance(node, ast.FunctionDef):
-                asked = FIXTURES & {argument.arg for argument in node.args.args}
-                assert not asked, f"{module}:{node.lineno} uses {asked}: mark it slow"
+                slow = FIXTURES & {argument.arg for argument in node.args.args}
+                assert not slow, f"{module}:{node.lineno} uses {slow}: mark it slow"

@@ -84,7 +84,7 @@ def test_an_outage_is_a_line_now_and_then(home: Path):
             logged(home, "beat", "--pidfile=", "--schedule", schedule, **urls) as beat,
         ):
             until(worker, "ready")
-            time.sleep(3)
+            time.sleep(3)  # some sweeps run, so that the worker has connections to both servers
             with stopped(redis):
                 until(beat, "task_not_sent")
                 time.sleep(OUTAGE_SECONDS)

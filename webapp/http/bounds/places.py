@@ -95,7 +95,8 @@ class Places:
 
 
 def answer_no_place(error: NoPlace) -> Response:
+    advice = "try again later" if request.method == "GET" else "nothing was accepted, try again later"
     if error.of_sender:
         who = "this key" if g.key else "this address"
-        return error_response(429, f"Too many {error.what} of {who} at a time; nothing was accepted, try again later")
-    return error_response(503, f"Too many {error.what} at a time; nothing was accepted, try again later", reason="busy")
+        return error_response(429, f"Too many {error.what} of {who} at a time; {advice}")
+    return error_response(503, f"Too many {error.what} at a time; {advice}", reason="busy")
